@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test shares: a fixed seed, the shared data, and how hard hypothesis tries."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=5000, deadline=None)
+settings.load_profile(os.environ.get("CONVSMITH_HYPOTHESIS", "quick"))
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of weights, images and expected numbers beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the shared data is not here ({SHARED_DATA.name}/ beside the checkout)")
+    return SHARED_DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skip(reason="this machine has no CUDA device"))

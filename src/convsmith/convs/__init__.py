@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one list of families, general ones first: where several claim a geometry, the last one wins.
+
+Each family's folder exports its layers and functions; all of them together are this module's names.
+"""
+
+from types import ModuleType as _ModuleType
+
+from convsmith.convs.standard import *  # noqa: F403  (the family's own __all__)
+
+__all__ = [
+    name
+    for name, value in sorted(globals().items())
+    if not name.startswith("_") and not isinstance(value, _ModuleType)
+]

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Padding a tensor by pairs per axis, as every family does it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from convsmith.geometry import Padding, Pairs, padding_pairs, same_padding
+
+
+def resolve(
+    padding: Padding,
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> Pairs:
+    """(before, after) per axis for this input; 'same' with any stride."""
+    pairs = padding_pairs(padding, len(kernel_size))
+    if pairs != "same":
+        return pairs
+    sizes = x.shape[-len(kernel_size) :]
+    return tuple(
+        same_padding(*row) for row in zip(sizes, kernel_size, stride, dilation, strict=True)
+    )
+
+
+def pad(x: Tensor, pairs: Pairs, mode: str = "zeros") -> Tensor:
+    """x with its last axes padded; `mode` as `padding_mode` of torch's layers."""
+    amounts = [amount for pair in reversed(pairs) for amount in pair]
+    return F.pad(x, amounts, mode="constant" if mode == "zeros" else mode)
+
+
+def symmetric(pairs: Pairs) -> tuple[int, ...] | None:
+    """One amount per axis where both sides are alike, known without a guard on a symbolic size;
+    else None.
+    """
+    if all(
+        isinstance(before, int) and isinstance(after, int) and before == after
+        for before, after in pairs
+    ):
+        return tuple(before for before, _ in pairs)
+    return None
+
+
+def as_torch(pairs: Pairs | Literal["same"]) -> Any:
+    """The value of a layer's `padding` attribute: torch's own form where torch has one."""
+    return pairs if pairs == "same" else symmetric(pairs) or pairs

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Standard convolution: see README.md in this folder."""
+
+from convsmith.convs.standard.standard import Conv1d, Conv2d, Conv3d, conv1d, conv2d, conv3d
+
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "conv1d", "conv2d", "conv3d"]

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cone: the inputs one output depends on, along one axis, through any number of layers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd, lcm
+
+from convsmith.errors import ShapeError
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cone:
+    """Output j reads the inputs [stride j + a, stride j + b].
+
+    After up-sampling the stride is a fraction and whole inputs do not move evenly, so the exact
+    form is kept: `reads[j]` is the closed interval of inputs of output j for the first `len(reads)`
+    outputs (None: that output reads nothing), and each further round of outputs reads `advance`
+    inputs further on. The interval is the hull: it may have holes (gridding).
+
+    >>> three_by_three = Cone(1, ((-1, 1),))
+    >>> pool = Cone(2, ((0, 1),))
+    >>> both = pool.through(three_by_three)  # first the convolution, then the pool
+    >>> both.stride, both.a, both.b, both.size
+    (Fraction(2, 1), Fraction(-1, 1), Fraction(2, 1), 4)
+    """
+
+    advance: int
+    reads: tuple[Interval | None, ...]
+
+    def __post_init__(self) -> None:
+        advance, reads = _shortest_round(self.advance, self.reads)
+        object.__setattr__(self, "advance", advance)
+        object.__setattr__(self, "reads", reads)
+
+    @property
+    def stride(self) -> Fraction:
+        """Inputs from one output to the next."""
+        return Fraction(self.advance, len(self.reads))
+
+    @property
+    def a(self) -> Fraction:
+        """The least `first input - stride j` over all outputs j."""
+        return min(first - self.stride * j for j, (first, _) in self._intervals())
+
+    @property
+    def b(self) -> Fraction:
+        """The greatest `last input - stride j` over all outputs j."""
+        return max(last - self.stride * j for j, (_, last) in self._intervals())
+
+    @property
+    def size(self) -> int:
+        """The receptive field: inputs from the first to the last, both counted, of the output
+        that sees most.
+        """
+        return max((last - first + 1 for _, (first, last) in self._intervals()), default=0)
+
+    def inputs(self, output: int) -> Interval | None:
+        """First and last input of output `output`, counted without regard to where the input
+        ends.
+        """
+        rounds, j = divmod(output, len(self.reads))
+        interval = self.reads[j]
+        return interval and (
+            interval[0] + rounds * self.advance,
+            interval[1] + rounds * self.advance,
+        )
+
+    def through(self, earlier: "Cone") -> "Cone":
+        """This layer's cone in the inputs of the layer before it."""
+        outputs = len(self.reads) * (len(earlier.reads) // gcd(self.advance, len(earlier.reads)))
+        advance = (
+            self.advance * (outputs // len(self.reads)) * earlier.advance // len(earlier.reads)
+        )
+        return Cone(advance, tuple(earlier._hull_of(self.inputs(j)) for j in range(outputs)))
+
+    def union(self, other: "Cone") -> "Cone":
+        """The hull of two branches that meet.
+
+        Raises:
+            ShapeError: if the branches have different strides: their outputs do not lie on one
+                grid.
+        """
+        if self.stride != other.stride:
+            raise ShapeError(
+                f"cone: branches of stride {self.stride} and {other.stride} meet; they must have "
+                "the same stride"
+            )
+        outputs = lcm(len(self.reads), len(other.reads))
+        advance = self.advance * (outputs // len(self.reads))
+        return Cone(
+            advance, tuple(_hull([self.inputs(j), other.inputs(j)]) for j in range(outputs))
+        )
+
+    def _intervals(self) -> list[tuple[int, Interval]]:
+        return [(j, interval) for j, interval in enumerate(self.reads) if interval is not None]
+
+    def _hull_of(self, outputs: Interval | None) -> Interval | None:
+        """The hull of all that the outputs of an interval read. One round at each end decides
+        it.
+        """
+        if outputs is None:
+            return None
+        first, last = outputs
+        ends = {*range(first, min(last, first + len(self.reads) - 1) + 1)}
+        ends |= {*range(max(first, last - len(self.reads) + 1), last + 1)}
+        return _hull(self.inputs(j) for j in ends)
+
+
+def _hull(intervals: Iterable[Interval | None]) -> Interval | None:
+    present = [interval for interval in intervals if interval is not None]
+    if not present:
+        return None
+    return min(first for first, _ in present), max(last for _, last in present)
+
+
+def _shortest_round(
+    advance: int, reads: tuple[Interval | None, ...]
+) -> tuple[int, tuple[Interval | None, ...]]:
+    """The same cone with the fewest outputs a round, so that equal cones compare equal."""
+    outputs = len(reads)
+    for shorter in range(1, outputs):
+        if outputs % shorter or advance * shorter % outputs:
+            continue
+        shift = advance * shorter // outputs
+        moved = (r and (r[0] + shift, r[1] + shift) for r in reads)
+        if all(r == reads[(j + shorter)] for j, r in enumerate(moved) if j + shorter < outputs):
+            return shift, reads[:shorter]
+    return advance, reads

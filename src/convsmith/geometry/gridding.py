@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gridding: the positions inside a cone that no path touches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+from convsmith.errors import ArgumentError
+from convsmith.geometry.axis import Axis
+
+
+def touched(layers: Sequence[Axis]) -> tuple[int, ...]:
+    """The exact input positions that output 0 of a chain of layers depends on, in order; first
+    layer first.
+
+    Cost: at most the cone's size times the kernel, a layer.
+
+    >>> d222 = touched([Axis(3, dilation=2)] * 3)
+    >>> len(d222), d222[-1] - d222[0] + 1
+    (7, 13)
+    """
+    positions = {0}
+    for axis in reversed(layers):
+        positions = {
+            p * axis.stride - axis.before + r * axis.dilation
+            for p in positions
+            for r in range(axis.kernel)
+        }
+    return tuple(sorted(positions))
+
+
+@dataclass(frozen=True)
+class HybridDilation:
+    """The HDC rule of thumb for a chain of dilated layers; `touched` has the verdict."""
+
+    max_distances: tuple[int, ...]  # M_1 ... M_n
+    within_kernel: bool  # M_2 <= kernel
+    starts_at_one: bool
+    common_factor: int
+
+    @property
+    def passes(self) -> bool:
+        return self.within_kernel and self.starts_at_one and self.common_factor == 1
+
+
+def hybrid_dilation(kernel: int, dilations: Sequence[int]) -> HybridDilation:
+    """M_i = max(M_{i+1} - 2 r_i, 2 r_i - M_{i+1}, r_i), M_n = r_n: the rule wants M_2 <= kernel.
+
+    It also wants a first rate of 1 and no factor common to all rates.
+
+    Raises:
+        ArgumentError: if there are no dilations or one is below 1.
+
+    Source: Wang et al., Understanding Convolution for Semantic Segmentation, 2018, section 3.2.
+
+    >>> hybrid_dilation(3, (1, 2, 5)).passes, hybrid_dilation(3, (2, 2, 2)).max_distances[1]
+    (True, 2)
+    """
+    if not dilations or min(dilations) < 1:
+        raise ArgumentError(
+            f"hybrid_dilation: dilations {tuple(dilations)} must be one or more integers of at "
+            "least 1"
+        )
+    distances = [dilations[-1]]
+    for rate in reversed(dilations[:-1]):
+        following = distances[0]
+        distances.insert(0, max(following - 2 * rate, 2 * rate - following, rate))
+    second = distances[min(1, len(distances) - 1)]
+    return HybridDilation(tuple(distances), second <= kernel, dilations[0] == 1, gcd(*dilations))

@@ -4,9 +4,11 @@
 Each family's folder exports its layers and functions; all of them together are this module's names.
 """
 
+# ruff: noqa: F403, I001 (each folder has its own __all__; the order is the rule, not the alphabet)
+
 from types import ModuleType as _ModuleType
 
-from convsmith.convs.standard import *  # noqa: F403  (the family's own __all__)
+from convsmith.convs.standard import *
 
 __all__ = [
     name

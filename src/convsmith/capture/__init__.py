@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A captured model: its graph, shapes and parameters, kept in one canonical form, saved and loaded without pickle.
+
+    model --capture--> Captured (graph, sizes that may vary) --save--> folder --load--> network ready to run
+"""
+
+from convsmith.capture.exporting import capture as capture
+from convsmith.capture.graph import Captured as Captured
+from convsmith.capture.graph import arguments as arguments
+from convsmith.capture.graph import module_path as module_path
+from convsmith.capture.graph import source_line as source_line
+from convsmith.capture.graph import weight_of as weight_of
+from convsmith.capture.network import Network as Network
+from convsmith.capture.sizes import Contract as Contract
+from convsmith.capture.sizes import Input as Input
+from convsmith.capture.sizes import Tier as Tier
+
+__all__ = [
+    "Captured",
+    "Contract",
+    "Input",
+    "Network",
+    "Tier",
+    "arguments",
+    "capture",
+    "module_path",
+    "source_line",
+    "weight_of",
+]

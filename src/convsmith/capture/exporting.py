@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking the graph of a model with torch.export, with as many free sizes as the model allows."""
+
+import copy
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.export.dynamic_shapes import _combine_args
+from torch.utils import _pytree as pytree
+
+from convsmith.capture.canonical import canonicalise
+from convsmith.capture.graph import Captured
+from convsmith.capture.network import Network
+from convsmith.capture.shapes import contract_of, may_vary
+from convsmith.errors import ArgumentError, CaptureError
+
+_TORCH = Path(torch.__file__).parent
+
+
+class _Attempt(NamedTuple):
+    """One way to export: the inputs and which of their sizes to try as free."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    batch: bool
+    space: bool
+
+    def dynamic_shapes(self, model: nn.Module) -> Any:
+        """The specification torch.export wants: shaped like the inputs, a choice for every axis of every tensor."""
+        free, fixed = torch.export.Dim.AUTO, torch.export.Dim.STATIC
+
+        def of_leaf(leaf: Any) -> Any:
+            if not isinstance(leaf, torch.Tensor):
+                return None
+            flags = may_vary(leaf, batch=self.batch, space=self.space)
+            return {axis: free if flag else fixed for axis, flag in enumerate(flags)}
+
+        return pytree.tree_map(of_leaf, _combine_args(model, self.args, self.kwargs))
+
+
+def capture(model: nn.Module, example: Any, *, kwargs: Mapping[str, Any] | None = None) -> Captured:
+    """The inference graph of a model, with the sizes that may vary left free.
+
+    The model is not changed: a deep copy in eval mode is exported. Free sizes are tried from the most to the fewest: batch
+    and every spatial axis, then the batch, then none; `Captured.dynamic` tells what was reached, and the captured network
+    refuses every size that it was not captured for. An example of one image is repeated to two, since torch.export takes a
+    size of 1 for a constant. Values among the inputs that are not tensors are baked in, and refused when they differ.
+
+    Args:
+        model: Any module torch.export can trace.
+        example: A tensor, or the tuple of positional inputs; tensors may be nested in tuples, lists and dicts.
+        kwargs: Keyword inputs.
+
+    Raises:
+        ArgumentError: if `model` is not a module or the example holds no tensor.
+        CaptureError: if the graph cannot be taken, naming the model's class, the module and the line.
+
+    Cost: a few seconds, once; no forward pass on real data.
+
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(inplace=True))
+    >>> captured = capture(model, torch.zeros(1, 3, 32, 32))
+    >>> str(captured.dynamic), captured.was_training
+    ('batch, height, width', True)
+    >>> captured.module(torch.zeros(5, 3, 20, 24)).shape
+    torch.Size([5, 8, 18, 22])
+    """
+    args = example if isinstance(example, tuple) else (example,)
+    keywords = dict(kwargs or {})
+    _check(model, args, keywords)
+    worked = _copied(model).eval()
+    error: Exception | None = None
+    for attempt in _attempts(args, keywords):
+        try:
+            module = _exported(worked, attempt)
+        except CaptureError:
+            raise
+        except Exception as failure:  # torch.export fails with sympy's, dynamo's and its own exceptions
+            error = failure
+            continue
+        return Captured(module, attempt.args, attempt.kwargs, model.training)
+    raise _explained(model, worked, error) from error
+
+
+def _exported(worked: nn.Module, attempt: _Attempt) -> Network:
+    # Without gradients, `with torch.no_grad()` inside the model leaves no trace in the graph.
+    with torch.no_grad():
+        program = torch.export.export(
+            worked, attempt.args, attempt.kwargs, dynamic_shapes=attempt.dynamic_shapes(worked), strict=False
+        )
+    bare = program.module(check_guards=False)
+    contract = contract_of(bare.graph, pytree.tree_leaves((attempt.args, attempt.kwargs)))
+    canonicalise(bare.graph, type(worked).__name__)
+    module = Network(bare, bare.graph, class_name=type(worked).__name__)
+    module.meta["contract"] = contract
+    return module.eval()
+
+
+def _attempts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Attempt]:
+    plain = pytree.tree_map_only(torch.Tensor, lambda t: t.detach().contiguous(), (args, kwargs))
+    repeated = pytree.tree_map_only(torch.Tensor, _repeated, plain)
+    yield _Attempt(*repeated, batch=True, space=True)
+    if _batch(plain) == 1:
+        yield _Attempt(*plain, batch=False, space=True)
+    yield _Attempt(*repeated, batch=True, space=False)
+    yield _Attempt(*plain, batch=False, space=False)
+
+
+def _repeated(tensor: torch.Tensor) -> torch.Tensor:
+    """A batch of one as a batch of two."""
+    is_single = tensor.dim() >= 2 and tensor.shape[0] == 1
+    return torch.cat([tensor, tensor]) if is_single else tensor
+
+
+def _batch(inputs: Any) -> int | None:
+    leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor) and leaf.dim() >= 2]
+    return leaves[0].shape[0] if leaves else None
+
+
+def _check(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"capture: model is a {type(model).__name__}; it must be a torch.nn.Module.")
+    name = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule):
+        raise CaptureError(f"capture: {name} is a scripted module, whose source is gone; capture the original module.")
+    if not any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves((args, kwargs))):
+        raise ArgumentError(
+            f"capture: the example of {name} holds no tensor ({args!r:.80}); give a tensor or a tuple of inputs."
+        )
+    for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise CaptureError(f"capture: {name}: {path} is not initialised; run the model once on an example first.")
+        if tensor.is_meta:
+            raise CaptureError(
+                f"capture: {name}: {path} is on the meta device and has no values; "
+                f"load the weights (to_empty and load_state_dict) first."
+            )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # a module may hold anything, and fail to copy in any way
+        raise CaptureError(
+            f"capture: {type(model).__name__} cannot be deep-copied: {error}; convsmith works on a copy; "
+            f"keep what cannot be copied (open files, tensors with a graph) out of the module."
+        ) from error
+
+
+def _explained(model: nn.Module, worked: nn.Module, error: Exception | None) -> CaptureError:
+    """The last attempt's failure in one sentence, at the module and line of the user's code where it happened."""
+    path, line = _place(worked, error)
+    reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+    return CaptureError(
+        f"capture: {type(model).__name__}: the graph cannot be taken at module {path!r} ({line}): {reason}; "
+        f"a model is captured if its path does not depend on the values of tensors and it runs on the example; "
+        f"see whether model(*example) runs, then rewrite that line with tensor operations (torch.where)."
+    )
+
+
+def _place(worked: nn.Module, error: Exception | None) -> tuple[str, str]:
+    paths = {id(module): path for path, module in worked.named_modules()}
+    path, line = "", "an unknown line"
+    for frame, number in traceback.walk_tb(error.__traceback__ if error else None):
+        module = frame.f_locals.get("self")
+        path = paths.get(id(module), path) if isinstance(module, nn.Module) else path
+        file = PurePath(frame.f_code.co_filename)
+        is_own = not file.is_relative_to(_TORCH) and "convsmith" not in file.parts
+        if is_own and frame.f_code.co_name != "<module>" and not file.name.startswith("<"):
+            line = f"{file.name}:{number}"
+    return path, line

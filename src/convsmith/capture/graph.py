@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A captured model, and how to read the nodes of its graph.
+
+The graph is in one canonical form on which every rule is written: torch.export's own operators (`aten.conv2d.default`,
+`aten.batch_norm.default`, `aten.linear.default`, ...; nothing is decomposed), without in-place operators, without guards,
+every argument present. `arguments(node)` reads them by name.
+"""
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from convsmith.capture.network import Network
+from convsmith.capture.shapes import refreshed
+from convsmith.capture.sizes import Contract, Tier
+from convsmith.errors import ArgumentError
+
+
+@dataclass
+class Captured:
+    """A model's inference graph, runnable, with the example it was captured on.
+
+    Attributes:
+        module: The graph with its parameters; call it as the model was called.
+        example: The positional inputs used for capture: contiguous, batch at least 2 where the batch may vary.
+        kwargs: The keyword inputs used for capture.
+        was_training: Whether the model given was in training mode (the graph is the inference path in any case).
+    """
+
+    module: Network
+    example: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    was_training: bool
+
+    @property
+    def contract(self) -> Contract:
+        """Which sizes may vary, which are baked in, and the relations that must hold."""
+        return self.module.contract
+
+    @property
+    def dynamic(self) -> Tier:
+        """How much of the inputs' sizes may vary."""
+        return self.contract.tier
+
+    @property
+    def graph(self) -> fx.Graph:
+        return self.module.graph
+
+    def copy(self) -> "Captured":
+        """An independent copy: own graph and own parameters; the example is shared."""
+        return Captured(copy.deepcopy(self.module), self.example, dict(self.kwargs), self.was_training)
+
+    def refresh(self, *, widen: bool = False) -> None:
+        """After a change of the graph: drop dead code, recompile and recompute every node's shape in `meta["val"]`.
+
+        The contract stays, unless shapes can no longer be computed for all of its free sizes: then fewer stay free. With
+        `widen`, the contract is derived anew from the graph as it now is, trying the most dynamic sizes first: for rules
+        that remove what fixed a size (a linear layer turned into a convolution).
+        """
+        self.module.graph.eliminate_dead_code()
+        self.module.graph.lint()
+        self.module.delete_all_unused_submodules()
+        self.module.recompile()
+        leaves = pytree.tree_leaves((self.example, self.kwargs))
+        self.module.meta["contract"] = refreshed(self.module, leaves, self.contract, widen=widen)
+
+
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """Every argument of an operator call by its schema's name, defaults filled in; never read `node.args` by index.
+
+    >>> from convsmith.capture import capture
+    >>> captured = capture(torch.nn.Conv2d(3, 8, 3), torch.zeros(2, 3, 8, 8))
+    >>> conv = next(n for n in captured.graph.nodes if n.target is torch.ops.aten.conv2d.default)
+    >>> {name: arguments(conv)[name] for name in ("stride", "padding", "dilation", "groups")}
+    {'stride': [1, 1], 'padding': [0, 0], 'dilation': [1, 1], 'groups': 1}
+
+    Raises:
+        ArgumentError: if the node is not a call of a torch operator.
+    """
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        raise ArgumentError(f"arguments: {node.name} ({node.op} {node.target}) is not a call of a torch operator.")
+    schema = node.target._schema.arguments
+    positional = [argument for argument in schema if not argument.kwarg_only]
+    given = {argument.name: value for argument, value in zip(positional, node.args, strict=False)} | node.kwargs
+    return {argument.name: given.get(argument.name, argument.default_value) for argument in schema}
+
+
+def module_path(node: fx.Node) -> str:
+    """The path of the user's module that made this node ("layer2.0.conv1"); "" for the model itself or a new node."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next(reversed(stack.values()), ("", None))[0]
+    return path if not path.startswith("_empty_nn_module_stack") else ""
+
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+
+
+def source_line(node: fx.Node) -> str:
+    """The line of the user's own code that made this node ("net.py:41"), or "an unknown line"."""
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if "torch" not in PurePath(frame[0]).parts] or frames
+    return f"{PurePath(own[-1][0]).name}:{own[-1][1]}" if own else "an unknown line"
+
+
+def weight_of(captured: "Captured | fx.GraphModule", node: object) -> torch.Tensor | None:
+    """The parameter or buffer that a `get_attr` node reads; None for any other node or None (a missing bias)."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return None
+    module: Any = captured.module if isinstance(captured, Captured) else captured
+    for part in str(node.target).split("."):
+        module = getattr(module, part)
+    return module if isinstance(module, torch.Tensor) else None

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runnable form of a captured model: an fx.GraphModule that checks its contract before it runs."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from convsmith.capture.sizes import Contract
+from convsmith.errors import ArgumentError, ShapeError
+
+
+class Network(fx.GraphModule):
+    """A captured network: called like the model it came from, it returns the same structure.
+
+    Parameters keep the model's names; `.to()`, hooks, `deepcopy` work as on any module. `.train()` and `.eval()` change
+    nothing but the flag: the graph is the inference path. Inputs that the graph was not captured for are refused.
+    """
+
+    @property
+    def contract(self) -> Contract:
+        """What the network demands of its inputs."""
+        return self.meta["contract"]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """JSON-like facts that travel with the network: preprocessing, labels, where it came from."""
+        return self.meta.setdefault("about", {})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        leaves = self._leaves(args, kwargs)
+        self.contract.check(leaves)
+        try:
+            return super().__call__(*args, **kwargs)
+        except ShapeError:
+            raise
+        except RuntimeError as error:
+            got = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+            if got == [item.sizes for item in self.contract.inputs if item.is_tensor]:
+                raise
+            raise ShapeError(
+                f"captured network: it fails on inputs of shape {', '.join(map(str, got))}: {error}. "
+                f"It was {self.contract.describe()}; use sizes the network can take, or capture it at these."
+            ) from error
+
+    def _leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """The inputs as a flat list, in the order of the placeholders."""
+        info = self.graph._codegen.pytree_info
+        try:
+            bound = inspect.Signature(
+                [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in info.orig_args]
+            ).bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"captured network: {error}; its inputs are {', '.join(info.orig_args)}.") from None
+        positional, named = info.in_spec.children()
+        values = list(bound.arguments.values())
+        count = positional.num_children
+        given = (tuple(values[:count]), dict(zip(named.context, values[count:], strict=True)))
+        leaves, spec = pytree.tree_flatten(given)
+        if spec != info.in_spec:
+            raise ArgumentError(
+                f"captured network: the inputs are nested as {pytree.treespec_pprint(spec)}, expected "
+                f"{pytree.treespec_pprint(info.in_spec)}, as at capture."
+            )
+        return leaves

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes of every node, computed without data, and the contract that they imply.
+
+Sizes that may vary become symbols; running the graph on fake tensors leaves expressions of them in `node.meta["val"]` and
+leaves in the shape environment every relation the graph relied on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import sympy
+import torch
+from torch import fx
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.utils import _pytree as pytree
+from torch.utils._sympy.printers import PythonPrinter
+
+from convsmith.capture.sizes import Contract, Input, parse_guard
+
+_TORCH = Path(torch.__file__).parent
+# Questions of memory layout that torch asks about sizes: their answers ("not 1") choose strides, never values.
+_LAYOUT_CODE = tuple(str(_TORCH / name) for name in ("_prims_common", "_prims", "_refs", "_subclasses"))
+
+
+def placeholders(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op == "placeholder"]
+
+
+def may_vary(tensor: torch.Tensor, *, batch: bool, space: bool) -> tuple[bool, ...]:
+    """Which sizes of an input to try as free: the batch, and every axis after the channels."""
+    return tuple((axis == 0 and batch) or (axis >= 2 and space) for axis in range(tensor.dim()))
+
+
+def contract_of(graph: fx.Graph, leaves: Sequence[Any]) -> Contract:
+    """The contract that the fake tensors of a graph's placeholders imply.
+
+    Raises:
+        ArgumentError: if a relation cannot be written as an expression of input sizes.
+    """
+    nodes = placeholders(graph)
+    names: dict[sympy.Symbol, str] = {}
+    equalities: list[str] = []
+    inputs = []
+    environment: ShapeEnv | None = None
+    for node, leaf in zip(nodes, leaves, strict=True):
+        if not isinstance(leaf, torch.Tensor):
+            inputs.append(Input(name=node.name, is_tensor=False, constant=leaf))
+            continue
+        shape = node.meta["val"].shape
+        environment = next((size.node.shape_env for size in shape if isinstance(size, torch.SymInt)), environment)
+        free = []
+        for axis, size in enumerate(shape):
+            expression = _expression(size)
+            free.append(bool(expression.free_symbols))
+            if expression.is_Symbol and expression not in names:
+                names[expression] = f"{node.name}.size({axis})"
+            elif expression.free_symbols:
+                equalities.append((f"{node.name}.size({axis})", expression))
+        inputs.append(Input(name=node.name, sizes=tuple(leaf.shape), free=tuple(free), dtype=leaf.dtype))
+    printer = _Printer(names)
+    guards = [f"{left} == {printer.doprint(expression)}" for left, expression in equalities]
+    guards += _guards(environment, printer) if environment is not None else []
+    for guard in guards:
+        parse_guard(guard, {item.name: len(item.sizes) for item in inputs})
+    return Contract(tuple(inputs), tuple(dict.fromkeys(guards)))
+
+
+def _expression(size: int | torch.SymInt) -> sympy.Expr:
+    if isinstance(size, torch.SymInt):
+        return size.node.shape_env.simplify(size.node.expr)
+    return sympy.Integer(size)
+
+
+class _Printer(PythonPrinter):
+    """Prints a symbol as the input size it stands for."""
+
+    def __init__(self, names: dict[sympy.Symbol, str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def _print_Symbol(self, expr: sympy.Symbol) -> str:
+        return self._names.get(expr, str(expr))
+
+
+def _guards(environment: ShapeEnv, printer: _Printer) -> list[str]:
+    guards = []
+    for guard in environment.guards:
+        expression = environment.simplify(guard.expr)
+        if expression is sympy.true or (isinstance(expression, sympy.Ne) and _is_layout(guard)):
+            continue
+        guards.append(printer.doprint(expression))
+    return guards
+
+
+def _is_layout(guard: Any) -> bool:
+    location = guard.sloc.framework_loc
+    return str(getattr(location, "filename", location)).startswith(_LAYOUT_CODE)
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph on fake tensors and notes every result in `meta["val"]`."""
+
+    def __init__(self, module: fx.GraphModule, mode: FakeTensorMode) -> None:
+        super().__init__(module)
+        self._mode = mode
+        self.vals: dict[fx.Node, Any] = {}
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        value = super().get_attr(target, args, kwargs)
+        return self._mode.from_tensor(value, static_shapes=True) if isinstance(value, torch.Tensor) else value
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if n.op != "output":
+            self.vals[n] = result
+        return result
+
+
+def propagate(module: fx.GraphModule, leaves: Sequence[Any], free: Sequence[tuple[bool, ...]]) -> None:
+    """Recompute `meta["val"]` of every node, with a symbol for each free size; all or nothing.
+
+    Raises:
+        Exception: whatever torch raises if the graph cannot run on such sizes.
+    """
+    mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False))
+    fakes = [
+        _fake(leaf, mode, flags, node.name) if isinstance(leaf, torch.Tensor) else leaf
+        for leaf, flags, node in zip(leaves, free, placeholders(module.graph), strict=True)
+    ]
+    interpreter = _Shapes(module, mode)
+    with mode, torch.no_grad():
+        interpreter.run(*fakes, enable_io_processing=False)
+    for node, value in interpreter.vals.items():
+        node.meta["val"] = value
+
+
+def _fake(leaf: torch.Tensor, mode: FakeTensorMode, free: tuple[bool, ...], name: str) -> torch.Tensor:
+    sizes = [DimDynamic.DYNAMIC if is_free else DimDynamic.STATIC for is_free in free]
+    context = StatelessSymbolicContext(dynamic_sizes=sizes)
+    return mode.from_tensor(leaf, symbolic_context=context, source=ConstantSource(name))
+
+
+def refreshed(module: fx.GraphModule, leaves: Sequence[Any], contract: Contract, *, widen: bool) -> Contract:
+    """Recompute all shapes and return the contract that now holds; see `Captured.refresh`."""
+    wanted = [
+        may_vary(leaf, batch=True, space=True) if widen and item.is_tensor else item.free
+        for item, leaf in zip(contract.inputs, leaves, strict=True)
+    ]
+    batch_only = [tuple(flag and axis == 0 for axis, flag in enumerate(flags)) for flags in wanted]
+    for free in (wanted, batch_only):
+        try:
+            propagate(module, leaves, free)
+            found = contract_of(module.graph, leaves)
+        except Exception:  # sympy and torch fail here in ways of their own: fewer free sizes are the answer
+            continue
+        return found if widen else _narrowed(contract, found)
+    propagate(module, leaves, [(False,) * len(flags) for flags in wanted])
+    return contract_of(module.graph, leaves)
+
+
+def _narrowed(contract: Contract, found: Contract) -> Contract:
+    pairs = zip(contract.inputs, found.inputs, strict=True)
+    inputs = tuple(
+        replace(old, free=tuple(a and b for a, b in zip(old.free, new.free, strict=True))) for old, new in pairs
+    )
+    return Contract(inputs, contract.guards)

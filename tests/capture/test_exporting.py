@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from convsmith.capture import Captured, Tier, capture
-from tests.capture.networks import CASES, Case, randn
+from .networks import CASES, Case, randn
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)

@@ -2,8 +2,12 @@
 """Taking the graph of a model with torch.export, with as many free sizes as the model allows."""
 
 import copy
+import io
+import logging
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -15,7 +19,7 @@ from torch.utils import _pytree as pytree
 from convsmith.capture.canonical import canonicalise
 from convsmith.capture.graph import Captured
 from convsmith.capture.network import Network
-from convsmith.capture.shapes import contract_of, may_vary
+from convsmith.capture.shapes import may_vary, settle
 from convsmith.errors import ArgumentError, CaptureError
 
 _TORCH = Path(torch.__file__).parent
@@ -86,17 +90,31 @@ def capture(model: nn.Module, example: Any, *, kwargs: Mapping[str, Any] | None 
 
 
 def _exported(worked: nn.Module, attempt: _Attempt) -> Network:
+    name = type(worked).__name__
     # Without gradients, `with torch.no_grad()` inside the model leaves no trace in the graph.
-    with torch.no_grad():
+    with _quiet(), torch.no_grad():
         program = torch.export.export(
             worked, attempt.args, attempt.kwargs, dynamic_shapes=attempt.dynamic_shapes(worked), strict=False
         )
-    bare = program.module(check_guards=False)
-    contract = contract_of(bare.graph, pytree.tree_leaves((attempt.args, attempt.kwargs)))
-    canonicalise(bare.graph, type(worked).__name__)
-    module = Network(bare, bare.graph, class_name=type(worked).__name__)
-    module.meta["contract"] = contract
+        bare = program.module(check_guards=False)
+        canonicalise(bare.graph, name)
+        module = Network(bare, bare.graph, class_name=name)
+        module.meta["contract"] = settle(module, pytree.tree_leaves((attempt.args, attempt.kwargs)))
     return module.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from printing about attempts whose failure is expected."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _attempts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Attempt]:

@@ -2,6 +2,7 @@
 """The runnable form of a captured model: an fx.GraphModule that checks its contract before it runs."""
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
@@ -44,6 +45,13 @@ class Network(fx.GraphModule):
                 f"captured network: it fails on inputs of shape {', '.join(map(str, got))}: {error}. "
                 f"It was {self.contract.describe()}; use sizes the network can take, or capture it at these."
             ) from error
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        with warnings.catch_warnings():
+            # torch warns about its own tree specifications when it copies them.
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            twin = super().__deepcopy__(memo)
+        return twin.train(self.training)
 
     def _leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The inputs as a flat list, in the order of the placeholders."""

@@ -22,8 +22,9 @@ from torch.utils._sympy.printers import PythonPrinter
 from convsmith.capture.sizes import Contract, Input, parse_guard
 
 _TORCH = Path(torch.__file__).parent
-# Questions of memory layout that torch asks about sizes: their answers ("not 1") choose strides, never values.
-_LAYOUT_CODE = tuple(str(_TORCH / name) for name in ("_prims_common", "_prims", "_refs", "_subclasses"))
+# Here torch asks about sizes to choose strides ("not 1") or a kernel ("batch < 16"): the answers never change values.
+_LAYOUT_CODE = tuple(str(_TORCH / name) for name in ("_prims_common", "_prims", "_refs"))
+_KERNEL_CODE = str(_TORCH / "_subclasses")
 
 
 def placeholders(graph: fx.Graph) -> list[fx.Node]:
@@ -87,18 +88,18 @@ class _Printer(PythonPrinter):
 
 
 def _guards(environment: ShapeEnv, printer: _Printer) -> list[str]:
-    guards = []
-    for guard in environment.guards:
-        expression = environment.simplify(guard.expr)
-        if expression is sympy.true or (isinstance(expression, sympy.Ne) and _is_layout(guard)):
-            continue
-        guards.append(printer.doprint(expression))
-    return guards
+    simplified = [(environment.simplify(guard.expr), guard) for guard in environment.guards]
+    return [
+        printer.doprint(expression)
+        for expression, guard in simplified
+        if expression is not sympy.true and not _is_incidental(expression, guard)
+    ]
 
 
-def _is_layout(guard: Any) -> bool:
+def _is_incidental(expression: sympy.Basic, guard: Any) -> bool:
     location = guard.sloc.framework_loc
-    return str(getattr(location, "filename", location)).startswith(_LAYOUT_CODE)
+    file = str(getattr(location, "filename", location))
+    return file.startswith(_KERNEL_CODE) or (isinstance(expression, sympy.Ne) and file.startswith(_LAYOUT_CODE))
 
 
 class _Shapes(fx.Interpreter):
@@ -144,6 +145,19 @@ def _fake(leaf: torch.Tensor, mode: FakeTensorMode, free: tuple[bool, ...], name
     return mode.from_tensor(leaf, symbolic_context=context, source=ConstantSource(name))
 
 
+def settle(module: fx.GraphModule, leaves: Sequence[Any]) -> Contract:
+    """The contract of the shapes now noted in a graph, with sizes that its guards pin turned from symbols into numbers.
+
+    Raises:
+        Exception: whatever torch raises if shapes cannot be recomputed.
+    """
+    implied = contract_of(module.graph, leaves)
+    contract = implied.settled()
+    if [item.free for item in contract.inputs] != [item.free for item in implied.inputs]:
+        propagate(module, leaves, [item.free for item in contract.inputs])
+    return contract
+
+
 def refreshed(module: fx.GraphModule, leaves: Sequence[Any], contract: Contract, *, widen: bool) -> Contract:
     """Recompute all shapes and return the contract that now holds; see `Captured.refresh`."""
     wanted = [
@@ -154,7 +168,7 @@ def refreshed(module: fx.GraphModule, leaves: Sequence[Any], contract: Contract,
     for free in (wanted, batch_only):
         try:
             propagate(module, leaves, free)
-            found = contract_of(module.graph, leaves)
+            found = settle(module, leaves)
         except Exception:  # sympy and torch fail here in ways of their own: fewer free sizes are the answer
             continue
         return found if widen else _narrowed(contract, found)

@@ -11,7 +11,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -20,13 +20,12 @@ import torch
 
 from convsmith.errors import ArgumentError, ShapeError
 
-SPATIAL_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
-
 
 class Tier(Enum):
     """How much of the inputs' sizes may vary: the most dynamic tier that torch.export could prove."""
 
     BATCH_AND_SPACE = "batch, height, width"
+    SPACE = "height, width"
     BATCH = "batch"
     NOTHING = "nothing"
 
@@ -66,13 +65,39 @@ class Contract:
     @property
     def tier(self) -> Tier:
         """The tier that the inputs' free sizes amount to."""
-        free = [(axis, rank) for rank, flags in self._flags() for axis, is_free in enumerate(flags) if is_free]
-        if any(axis >= 2 for axis, _ in free):
-            return Tier.BATCH_AND_SPACE
-        return Tier.BATCH if free else Tier.NOTHING
+        axes = {axis for item in self.inputs for axis, is_free in enumerate(item.free) if is_free}
+        if max(axes, default=0) > 0:
+            return Tier.BATCH_AND_SPACE if 0 in axes else Tier.SPACE
+        return Tier.BATCH if axes else Tier.NOTHING
 
-    def _flags(self) -> list[tuple[int, tuple[bool, ...]]]:
-        return [(len(item.sizes), item.free) for item in self.inputs if item.is_tensor]
+    def accepts(self, shapes: Mapping[str, Sequence[int]]) -> bool:
+        """Whether all guards hold for inputs of these shapes."""
+        return all(holds(guard, shapes) for guard in self.guards)
+
+    def settled(self) -> "Contract":
+        """The contract with only those sizes free that can really grow: doubling them satisfies every guard.
+
+        A size that a guard pins (a flatten into a linear layer) is baked in; guards about baked sizes alone are dropped.
+        """
+        axes = sorted({axis for item in self.inputs for axis, is_free in enumerate(item.free) if is_free})
+        space = [axis for axis in axes if axis > 0]
+        kept = {axis for axis in axes if self.accepts(self._doubled([axis]))}
+        if space and self.accepts(self._doubled(space)):
+            kept.update(space)
+        inputs = tuple(
+            replace(item, free=tuple(flag and axis in kept for axis, flag in enumerate(item.free))) for item in self.inputs
+        )
+        free = [f"{item.name}.size({axis})" for item in inputs for axis, flag in enumerate(item.free) if flag]
+        return Contract(inputs, tuple(guard for guard in self.guards if any(size in guard for size in free)))
+
+    def _doubled(self, axes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        return {
+            item.name: tuple(
+                size * 2 if free and axis in axes else size
+                for axis, (size, free) in enumerate(zip(item.sizes, item.free, strict=True))
+            )
+            for item in self.inputs
+        }
 
     def describe(self) -> str:
         """One line for error messages: sizes at capture (free ones starred) and the guards."""
@@ -88,15 +113,16 @@ class Contract:
         """
         for item, leaf in zip(self.inputs, leaves, strict=True):
             _check_leaf(item, leaf)
-        if self.guards:
-            found = {item.name: leaf.shape for item, leaf in zip(self.inputs, leaves, strict=True) if item.is_tensor}
-            for guard in self.guards:
-                if not holds(guard, found):
-                    got = ", ".join(f"{name} {tuple(shape)}" for name, shape in found.items())
-                    raise ShapeError(
-                        f"captured network: sizes {got} do not satisfy `{guard}`; the model's own code demands it of the "
-                        f"path it was captured on; choose other sizes or capture the model at these."
-                    )
+        shapes = {
+            item.name: leaf.shape for item, leaf in zip(self.inputs, leaves, strict=True) if item.is_tensor
+        }
+        for guard in self.guards:
+            if not holds(guard, shapes):
+                got = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+                raise ShapeError(
+                    f"captured network: inputs {got} do not satisfy `{guard}`, which the captured path demands "
+                    f"({self.describe()}); choose other sizes or capture the model at these."
+                )
 
 
 def _check_leaf(item: Input, leaf: Any) -> None:

@@ -9,6 +9,8 @@ Each family's folder exports its layers and functions; all of them together are 
 from types import ModuleType as _ModuleType
 
 from convsmith.convs.standard import *
+from convsmith.convs.dilated import *
+from convsmith.convs.grouped import *
 
 __all__ = [
     name

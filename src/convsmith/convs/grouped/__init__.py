@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grouped convolution: see README.md in this folder. Its layers and functions are standard's."""
+
+from convsmith.convs.grouped import grouped as grouped
+
+__all__: list[str] = []

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exact rules in the order they run: what does nothing goes first, so that neighbours meet."""
+
+from convsmith.rewrite.rules import drop_inference_noops, fold_batchnorm, merge_pointwise
+
+EXACT_RULES = (drop_inference_noops.RULE, fold_batchnorm.RULE, merge_pointwise.RULE)

@@ -26,8 +26,14 @@ def test_seven_by_seven_gives_three_by_three() -> None:
 
 @pytest.mark.parametrize(
     ("dilations", "seen", "span"),
-    [((2, 2, 2), 7, 13), ((2, 4, 8), 15, 29), ((1, 2, 5), 17, 17), ((1, 2, 3), 13, 13)]
-    + [((2, 3), 9, 11), ((1, 3, 1), 11, 11)],
+    [
+        ((2, 2, 2), 7, 13),
+        ((2, 4, 8), 15, 29),
+        ((1, 2, 5), 17, 17),
+        ((1, 2, 3), 13, 13),
+        ((2, 3), 9, 11),
+        ((1, 3, 1), 11, 11),
+    ],
 )
 def test_the_positions_a_chain_touches(dilations: tuple[int, ...], seen: int, span: int) -> None:
     """The exact set, and the same set from the gradient of the chain of layers itself."""

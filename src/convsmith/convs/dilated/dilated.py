@@ -50,9 +50,11 @@ def reference(
     for position in product(*(range(axis.span) for axis in steps)):
         if any(p % d for p, d in zip(position, dilation, strict=True)):
             continue  # a zero between two taps
-        shifted = x[(..., *(slice(p, p + n) for p, n in zip(position, reach, strict=True)))]
-        tap = tuple(slice(p // d, p // d + 1) for p, d in zip(position, dilation, strict=True))
-        y = y + convolve(shifted, weight[(..., *tap)], None, stride, groups=groups)
+        shifted, tap = x, weight
+        for axis, (p, n, d) in enumerate(zip(position, reach, dilation, strict=True)):
+            shifted = shifted.narrow(axis - axes, p, n)
+            tap = tap.narrow(axis - axes, p // d, 1)
+        y = y + convolve(shifted, tap, None, stride, groups=groups)
     return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
 
 

@@ -11,6 +11,7 @@ from types import ModuleType as _ModuleType
 from convsmith.convs.standard import *
 from convsmith.convs.dilated import *
 from convsmith.convs.grouped import *
+from convsmith.convs.connection_table import *
 
 __all__ = [
     name

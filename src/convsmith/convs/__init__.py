@@ -11,7 +11,9 @@ from types import ModuleType as _ModuleType
 from convsmith.convs.standard import *
 from convsmith.convs.dilated import *
 from convsmith.convs.grouped import *
+from convsmith.convs.pointwise import *
 from convsmith.convs.connection_table import *
+from convsmith.convs.locally_connected import *
 
 __all__ = [
     name

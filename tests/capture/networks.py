@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils import _pytree as pytree
 
 
 class Residual(nn.Module):
@@ -64,7 +65,9 @@ class TwoInputs(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(2, 4, 3, padding=1)
 
-    def forward(self, x: torch.Tensor, *, extra: dict[str, torch.Tensor], gain: float = 1.0) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, *, extra: dict[str, torch.Tensor], gain: float = 1.0
+    ) -> torch.Tensor:
         return self.conv(x) * gain + extra["mask"]
 
 
@@ -74,7 +77,11 @@ class Signal(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv1d(2, 4, 5, dilation=2), nn.GELU(), nn.AvgPool1d(2), nn.Conv1d(4, 4, 3, stride=2), nn.Dropout()
+            nn.Conv1d(2, 4, 5, dilation=2),
+            nn.GELU(),
+            nn.AvgPool1d(2),
+            nn.Conv1d(4, 4, 3, stride=2),
+            nn.Dropout(),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -185,6 +192,15 @@ class Case:
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2.0)
         return model.eval()
+
+
+def assert_equal(got: object, expected: object) -> None:
+    """Equal structure, and equal tensors bit for bit."""
+    leaves, structure = pytree.tree_flatten(got)
+    expected_leaves, expected_structure = pytree.tree_flatten(expected)
+    assert structure == expected_structure
+    for mine, theirs in zip(leaves, expected_leaves, strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def randn(*sizes: int) -> torch.Tensor:

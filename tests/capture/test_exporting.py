@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from convsmith.capture import Captured, Tier, capture
-from .networks import CASES, Case, randn
+from .networks import CASES, Case, assert_equal, randn
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)
@@ -20,14 +20,6 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="module")
 def captured(case: Case) -> Captured:
     return capture(case.model(), case.example, kwargs=case.kwargs)
-
-
-def assert_equal(got: object, expected: object) -> None:
-    leaves, structure = pytree.tree_flatten(got)
-    expected_leaves, expected_structure = pytree.tree_flatten(expected)
-    assert structure == expected_structure
-    for mine, theirs in zip(leaves, expected_leaves, strict=True):
-        assert torch.equal(mine, theirs)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A captured model: its graph, shapes and parameters, kept in one canonical form, saved and loaded without pickle.
 
-    model --capture--> Captured (graph, sizes that may vary) --save--> folder --load--> network ready to run
+model --capture--> Captured (graph, sizes that may vary) --save--> folder --load--> network ready to run
 """
 
 from convsmith.capture.exporting import capture as capture
@@ -10,7 +10,9 @@ from convsmith.capture.graph import arguments as arguments
 from convsmith.capture.graph import module_path as module_path
 from convsmith.capture.graph import source_line as source_line
 from convsmith.capture.graph import weight_of as weight_of
+from convsmith.capture.loading import load as load
 from convsmith.capture.network import Network as Network
+from convsmith.capture.saving import save as save
 from convsmith.capture.sizes import Contract as Contract
 from convsmith.capture.sizes import Input as Input
 from convsmith.capture.sizes import Tier as Tier
@@ -23,7 +25,9 @@ __all__ = [
     "Tier",
     "arguments",
     "capture",
+    "load",
     "module_path",
+    "save",
     "source_line",
     "weight_of",
 ]

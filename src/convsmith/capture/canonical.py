@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From torch.export's graph to the canonical one: functional, without assertions, every argument written out.
 
-    add_(y, x)  ->  add(y, x), and every later use of y reads the sum
-    relu_(h)    ->  relu(h)
+add_(y, x)  ->  add(y, x), and every later use of y reads the sum
+relu_(h)    ->  relu(h)
 """
 
 from typing import Any
@@ -26,7 +26,13 @@ _CHECKS = {
     "aten::sym_constrain_range_for_size",
 }
 # Nodes that hand their first argument through once nothing is changed in place.
-_IDENTITIES = {"aten::detach", "aten::alias", "aten::lift_fresh", "aten::lift_fresh_copy", "aten::detach_"}
+_IDENTITIES = {
+    "aten::detach",
+    "aten::alias",
+    "aten::lift_fresh",
+    "aten::lift_fresh_copy",
+    "aten::detach_",
+}
 # Operators that may return their input itself although their schema does not say so (dropout at inference).
 _MAY_RETURN_INPUT = {
     "aten::dropout",
@@ -49,7 +55,9 @@ def canonicalise(graph: fx.Graph, owner: str) -> None:
     _functionalise(graph, owner)
     _drop_identities(graph)
     graph.eliminate_dead_code()
-    _write_out_arguments(graph)
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload):
+            write_out_arguments(node)
 
 
 def operator_name(node: fx.Node) -> str:
@@ -66,7 +74,11 @@ def _drop_checks(graph: fx.Graph) -> None:
 
 def _reads_counter(node: Any) -> bool:
     """Batch-norm in training mode counts its batches; inference does not need the count."""
-    return isinstance(node, fx.Node) and node.op == "get_attr" and str(node.target).endswith("num_batches_tracked")
+    return (
+        isinstance(node, fx.Node)
+        and node.op == "get_attr"
+        and str(node.target).endswith("num_batches_tracked")
+    )
 
 
 def _drop_identities(graph: fx.Graph) -> None:
@@ -76,13 +88,14 @@ def _drop_identities(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _write_out_arguments(graph: fx.Graph) -> None:
-    for node in graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload):
-            named = arguments(node)
-            schema = node.target._schema.arguments
-            node.args = tuple(named[argument.name] for argument in schema if not argument.kwarg_only)
-            node.kwargs = {argument.name: named[argument.name] for argument in schema if argument.kwarg_only}
+def write_out_arguments(node: fx.Node) -> None:
+    """Give a call of a torch operator all its arguments, in the schema's order."""
+    named = arguments(node)
+    schema = node.target._schema.arguments
+    node.args = tuple(named[argument.name] for argument in schema if not argument.kwarg_only)
+    node.kwargs = {
+        argument.name: named[argument.name] for argument in schema if argument.kwarg_only
+    }
 
 
 def _functionalise(graph: fx.Graph, owner: str) -> None:
@@ -102,7 +115,9 @@ def _functionalise(graph: fx.Graph, owner: str) -> None:
         twin.meta = dict(node.meta)
         order[twin], roots[twin] = order[node], {twin}
         node.replace_all_uses_with(twin)
-        changed.replace_all_uses_with(twin, delete_user_cb=lambda user, at=order[node]: order[user] > at)
+        changed.replace_all_uses_with(
+            twin, delete_user_cb=lambda user, at=order[node]: order[user] > at
+        )
         graph.erase_node(node)
 
 
@@ -124,10 +139,16 @@ def _changed_argument(node: fx.Node, owner: str) -> fx.Node | None:
     """The value that an operator changes in place, None if it changes nothing."""
     if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
         return None
-    written = [a.name for a in node.target._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    written = [
+        a.name
+        for a in node.target._schema.arguments
+        if a.alias_info is not None and a.alias_info.is_write
+    ]
     value = arguments(node)[written[0]]
     if len(written) != 1 or not isinstance(value, fx.Node):
-        raise _cannot(node, owner, f"writes to {', '.join(written)}", "write the result to a new tensor")
+        raise _cannot(
+            node, owner, f"writes to {', '.join(written)}", "write the result to a new tensor"
+        )
     return value
 
 
@@ -136,8 +157,17 @@ def _functional_twin(node: fx.Node, owner: str) -> torch._ops.OpOverload:
     packet = getattr(aten, name, None)
     twin = getattr(packet, node.target._overloadname, None) if packet is not None else None
     mine = [argument.name for argument in node.target._schema.arguments]
-    if twin is None or twin._schema.is_mutable or [argument.name for argument in twin._schema.arguments] != mine:
-        raise _cannot(node, owner, "has no form that leaves its input alone", "write the result to a new tensor")
+    if (
+        twin is None
+        or twin._schema.is_mutable
+        or [argument.name for argument in twin._schema.arguments] != mine
+    ):
+        raise _cannot(
+            node,
+            owner,
+            "has no form that leaves its input alone",
+            "write the result to a new tensor",
+        )
     return twin
 
 
@@ -151,12 +181,19 @@ def _refuse_visible_change(
     for root in roots[changed]:
         if root.op in ("placeholder", "get_attr"):
             kind = "the model's input" if root.op == "placeholder" else "the parameter or buffer"
-            raise _cannot(node, owner, f"changes {kind} {root.target} in place", "change a copy (x = x.clone())")
+            raise _cannot(
+                node,
+                owner,
+                f"changes {kind} {root.target} in place",
+                "change a copy (x = x.clone())",
+            )
     for other, its_roots in roots.items():
         is_read_later = any(order[user] > order[node] for user in other.users)
         if other is not changed and its_roots & roots[changed] and is_read_later:
             reason = f"changes memory in place that {other.name} ({source_line(other)}) still reads"
-            raise _cannot(node, owner, reason, "use the form that is not in place there (inplace=False)")
+            raise _cannot(
+                node, owner, reason, "use the form that is not in place there (inplace=False)"
+            )
 
 
 def _refuse_training_batch_norm(node: fx.Node, owner: str) -> None:

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from convsmith.capture.canonical import canonicalise
 from convsmith.capture.graph import Captured
-from convsmith.capture.network import Network
+from convsmith.capture.network import RESERVED, Network
 from convsmith.capture.shapes import may_vary, settle
 from convsmith.errors import ArgumentError, CaptureError
 
@@ -82,7 +82,9 @@ def capture(model: nn.Module, example: Any, *, kwargs: Mapping[str, Any] | None 
             module = _exported(worked, attempt)
         except CaptureError:
             raise
-        except Exception as failure:  # torch.export fails with sympy's, dynamo's and its own exceptions
+        except (
+            Exception
+        ) as failure:  # torch.export fails with sympy's, dynamo's and its own exceptions
             error = failure
             continue
         return Captured(module, attempt.args, attempt.kwargs, model.training)
@@ -94,11 +96,16 @@ def _exported(worked: nn.Module, attempt: _Attempt) -> Network:
     # Without gradients, `with torch.no_grad()` inside the model leaves no trace in the graph.
     with _quiet(), torch.no_grad():
         program = torch.export.export(
-            worked, attempt.args, attempt.kwargs, dynamic_shapes=attempt.dynamic_shapes(worked), strict=False
+            worked,
+            attempt.args,
+            attempt.kwargs,
+            dynamic_shapes=attempt.dynamic_shapes(worked),
+            strict=False,
         )
         bare = program.module(check_guards=False)
         canonicalise(bare.graph, name)
         module = Network(bare, bare.graph, class_name=name)
+        module.meta["class_name"] = name
         module.meta["contract"] = settle(module, pytree.tree_leaves((attempt.args, attempt.kwargs)))
     return module.eval()
 
@@ -134,23 +141,37 @@ def _repeated(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _batch(inputs: Any) -> int | None:
-    leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, torch.Tensor) and leaf.dim() >= 2]
+    leaves = [
+        leaf
+        for leaf in pytree.tree_leaves(inputs)
+        if isinstance(leaf, torch.Tensor) and leaf.dim() >= 2
+    ]
     return leaves[0].shape[0] if leaves else None
 
 
 def _check(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if not isinstance(model, nn.Module):
-        raise ArgumentError(f"capture: model is a {type(model).__name__}; it must be a torch.nn.Module.")
+        raise ArgumentError(
+            f"capture: model is a {type(model).__name__}; it must be a torch.nn.Module."
+        )
     name = type(model).__name__
     if isinstance(model, torch.jit.ScriptModule):
-        raise CaptureError(f"capture: {name} is a scripted module, whose source is gone; capture the original module.")
+        raise CaptureError(
+            f"capture: {name} is a scripted module, whose source is gone; capture the original module."
+        )
     if not any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves((args, kwargs))):
         raise ArgumentError(
             f"capture: the example of {name} holds no tensor ({args!r:.80}); give a tensor or a tuple of inputs."
         )
     for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if path.split(".")[0] in RESERVED:
+            raise CaptureError(
+                f"capture: {name}: {path} would hide `{path.split('.')[0]}` of the captured network; rename it."
+            )
         if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
-            raise CaptureError(f"capture: {name}: {path} is not initialised; run the model once on an example first.")
+            raise CaptureError(
+                f"capture: {name}: {path} is not initialised; run the model once on an example first."
+            )
         if tensor.is_meta:
             raise CaptureError(
                 f"capture: {name}: {path} is on the meta device and has no values; "

@@ -55,7 +55,9 @@ class Captured:
 
     def copy(self) -> "Captured":
         """An independent copy: own graph and own parameters; the example is shared."""
-        return Captured(copy.deepcopy(self.module), self.example, dict(self.kwargs), self.was_training)
+        return Captured(
+            copy.deepcopy(self.module), self.example, dict(self.kwargs), self.was_training
+        )
 
     def refresh(self, *, widen: bool = False) -> None:
         """After a change of the graph: drop dead code, recompile and recompute every node's shape in `meta["val"]`.
@@ -85,10 +87,14 @@ def arguments(node: fx.Node) -> dict[str, Any]:
         ArgumentError: if the node is not a call of a torch operator.
     """
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        raise ArgumentError(f"arguments: {node.name} ({node.op} {node.target}) is not a call of a torch operator.")
+        raise ArgumentError(
+            f"arguments: {node.name} ({node.op} {node.target}) is not a call of a torch operator."
+        )
     schema = node.target._schema.arguments
     positional = [argument for argument in schema if not argument.kwarg_only]
-    given = {argument.name: value for argument, value in zip(positional, node.args, strict=False)} | node.kwargs
+    given = {
+        argument.name: value for argument, value in zip(positional, node.args, strict=False)
+    } | node.kwargs
     return {argument.name: given.get(argument.name, argument.default_value) for argument in schema}
 
 

@@ -13,12 +13,21 @@ from convsmith.capture.sizes import Contract
 from convsmith.errors import ArgumentError, ShapeError
 
 
+# Names of modules and tensors at the top of a model that would hide the network's own attributes.
+RESERVED = frozenset(dir(fx.GraphModule)) | {"contract", "about", "class_name", "meta", "training"}
+
+
 class Network(fx.GraphModule):
     """A captured network: called like the model it came from, it returns the same structure.
 
     Parameters keep the model's names; `.to()`, hooks, `deepcopy` work as on any module. `.train()` and `.eval()` change
     nothing but the flag: the graph is the inference path. Inputs that the graph was not captured for are refused.
     """
+
+    @property
+    def class_name(self) -> str:
+        """The class of the model that was captured."""
+        return self.meta.get("class_name", "Network")
 
     @property
     def contract(self) -> Contract:
@@ -53,15 +62,26 @@ class Network(fx.GraphModule):
             twin = super().__deepcopy__(memo)
         return twin.train(self.training)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Saving builds on this module, so it is imported when needed.
+        from convsmith.capture.saving import taken_apart
+
+        return taken_apart(self)
+
     def _leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The inputs as a flat list, in the order of the placeholders."""
         info = self.graph._codegen.pytree_info
         try:
             bound = inspect.Signature(
-                [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in info.orig_args]
+                [
+                    inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+                    for name in info.orig_args
+                ]
             ).bind(*args, **kwargs)
         except TypeError as error:
-            raise ArgumentError(f"captured network: {error}; its inputs are {', '.join(info.orig_args)}.") from None
+            raise ArgumentError(
+                f"captured network: {error}; its inputs are {', '.join(info.orig_args)}."
+            ) from None
         positional, named = info.in_spec.children()
         values = list(bound.arguments.values())
         count = positional.num_children

@@ -52,7 +52,9 @@ def contract_of(graph: fx.Graph, leaves: Sequence[Any]) -> Contract:
             inputs.append(Input(name=node.name, is_tensor=False, constant=leaf))
             continue
         shape = node.meta["val"].shape
-        environment = next((size.node.shape_env for size in shape if isinstance(size, torch.SymInt)), environment)
+        environment = next(
+            (size.node.shape_env for size in shape if isinstance(size, torch.SymInt)), environment
+        )
         free = []
         for axis, size in enumerate(shape):
             expression = _expression(size)
@@ -61,7 +63,9 @@ def contract_of(graph: fx.Graph, leaves: Sequence[Any]) -> Contract:
                 names[expression] = f"{node.name}.size({axis})"
             elif expression.free_symbols:
                 equalities.append((f"{node.name}.size({axis})", expression))
-        inputs.append(Input(name=node.name, sizes=tuple(leaf.shape), free=tuple(free), dtype=leaf.dtype))
+        inputs.append(
+            Input(name=node.name, sizes=tuple(leaf.shape), free=tuple(free), dtype=leaf.dtype)
+        )
     printer = _Printer(names)
     guards = [f"{left} == {printer.doprint(expression)}" for left, expression in equalities]
     guards += _guards(environment, printer) if environment is not None else []
@@ -99,7 +103,9 @@ def _guards(environment: ShapeEnv, printer: _Printer) -> list[str]:
 def _is_incidental(expression: sympy.Basic, guard: Any) -> bool:
     location = guard.sloc.framework_loc
     file = str(getattr(location, "filename", location))
-    return file.startswith(_KERNEL_CODE) or (isinstance(expression, sympy.Ne) and file.startswith(_LAYOUT_CODE))
+    return file.startswith(_KERNEL_CODE) or (
+        isinstance(expression, sympy.Ne) and file.startswith(_LAYOUT_CODE)
+    )
 
 
 class _Shapes(fx.Interpreter):
@@ -112,7 +118,11 @@ class _Shapes(fx.Interpreter):
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         value = super().get_attr(target, args, kwargs)
-        return self._mode.from_tensor(value, static_shapes=True) if isinstance(value, torch.Tensor) else value
+        return (
+            self._mode.from_tensor(value, static_shapes=True)
+            if isinstance(value, torch.Tensor)
+            else value
+        )
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -121,7 +131,9 @@ class _Shapes(fx.Interpreter):
         return result
 
 
-def propagate(module: fx.GraphModule, leaves: Sequence[Any], free: Sequence[tuple[bool, ...]]) -> None:
+def propagate(
+    module: fx.GraphModule, leaves: Sequence[Any], free: Sequence[tuple[bool, ...]]
+) -> None:
     """Recompute `meta["val"]` of every node, with a symbol for each free size; all or nothing.
 
     Raises:
@@ -132,14 +144,35 @@ def propagate(module: fx.GraphModule, leaves: Sequence[Any], free: Sequence[tupl
         _fake(leaf, mode, flags, node.name) if isinstance(leaf, torch.Tensor) else leaf
         for leaf, flags, node in zip(leaves, free, placeholders(module.graph), strict=True)
     ]
-    interpreter = _Shapes(module, mode)
-    with mode, torch.no_grad():
-        interpreter.run(*fakes, enable_io_processing=False)
-    for node, value in interpreter.vals.items():
+    for node, value in _run(module, mode, fakes).items():
         node.meta["val"] = value
 
 
-def _fake(leaf: torch.Tensor, mode: FakeTensorMode, free: tuple[bool, ...], name: str) -> torch.Tensor:
+def compute_shapes(module: fx.GraphModule, inputs: Sequence[Input]) -> dict[fx.Node, Any]:
+    """The fake result of every node at the sizes of capture; nothing is noted in the graph.
+
+    Raises:
+        Exception: whatever torch raises if the graph cannot run on such sizes.
+    """
+    mode = FakeTensorMode()
+    with mode:
+        fakes = [
+            torch.empty(item.sizes, dtype=item.dtype) if item.is_tensor else item.constant
+            for item in inputs
+        ]
+    return _run(module, mode, fakes)
+
+
+def _run(module: fx.GraphModule, mode: FakeTensorMode, fakes: Sequence[Any]) -> dict[fx.Node, Any]:
+    interpreter = _Shapes(module, mode)
+    with mode, torch.no_grad():
+        interpreter.run(*fakes, enable_io_processing=False)
+    return interpreter.vals
+
+
+def _fake(
+    leaf: torch.Tensor, mode: FakeTensorMode, free: tuple[bool, ...], name: str
+) -> torch.Tensor:
     sizes = [DimDynamic.DYNAMIC if is_free else DimDynamic.STATIC for is_free in free]
     context = StatelessSymbolicContext(dynamic_sizes=sizes)
     return mode.from_tensor(leaf, symbolic_context=context, source=ConstantSource(name))
@@ -158,7 +191,9 @@ def settle(module: fx.GraphModule, leaves: Sequence[Any]) -> Contract:
     return contract
 
 
-def refreshed(module: fx.GraphModule, leaves: Sequence[Any], contract: Contract, *, widen: bool) -> Contract:
+def refreshed(
+    module: fx.GraphModule, leaves: Sequence[Any], contract: Contract, *, widen: bool
+) -> Contract:
     """Recompute all shapes and return the contract that now holds; see `Captured.refresh`."""
     wanted = [
         may_vary(leaf, batch=True, space=True) if widen and item.is_tensor else item.free
@@ -169,7 +204,9 @@ def refreshed(module: fx.GraphModule, leaves: Sequence[Any], contract: Contract,
         try:
             propagate(module, leaves, free)
             found = settle(module, leaves)
-        except Exception:  # sympy and torch fail here in ways of their own: fewer free sizes are the answer
+        except (
+            Exception
+        ):  # sympy and torch fail here in ways of their own: fewer free sizes are the answer
             continue
         return found if widen else _narrowed(contract, found)
     propagate(module, leaves, [(False,) * len(flags) for flags in wanted])
@@ -179,6 +216,7 @@ def refreshed(module: fx.GraphModule, leaves: Sequence[Any], contract: Contract,
 def _narrowed(contract: Contract, found: Contract) -> Contract:
     pairs = zip(contract.inputs, found.inputs, strict=True)
     inputs = tuple(
-        replace(old, free=tuple(a and b for a, b in zip(old.free, new.free, strict=True))) for old, new in pairs
+        replace(old, free=tuple(a and b for a, b in zip(old.free, new.free, strict=True)))
+        for old, new in pairs
     )
     return Contract(inputs, contract.guards)

@@ -13,7 +13,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -51,7 +51,10 @@ class Input:
     def describe(self) -> str:
         if not self.is_tensor:
             return f"{self.name} = {self.constant!r}"
-        marked = [f"{size}*" if free else f"{size}" for size, free in zip(self.sizes, self.free, strict=True)]
+        marked = [
+            f"{size}*" if free else f"{size}"
+            for size, free in zip(self.sizes, self.free, strict=True)
+        ]
         return f"{self.name} ({', '.join(marked)})"
 
 
@@ -79,16 +82,26 @@ class Contract:
 
         A size that a guard pins (a flatten into a linear layer) is baked in; guards about baked sizes alone are dropped.
         """
-        axes = sorted({axis for item in self.inputs for axis, is_free in enumerate(item.free) if is_free})
+        axes = sorted(
+            {axis for item in self.inputs for axis, is_free in enumerate(item.free) if is_free}
+        )
         space = [axis for axis in axes if axis > 0]
         kept = {axis for axis in axes if self.accepts(self._doubled([axis]))}
         if space and self.accepts(self._doubled(space)):
             kept.update(space)
         inputs = tuple(
-            replace(item, free=tuple(flag and axis in kept for axis, flag in enumerate(item.free))) for item in self.inputs
+            replace(item, free=tuple(flag and axis in kept for axis, flag in enumerate(item.free)))
+            for item in self.inputs
         )
-        free = [f"{item.name}.size({axis})" for item in inputs for axis, flag in enumerate(item.free) if flag]
-        return Contract(inputs, tuple(guard for guard in self.guards if any(size in guard for size in free)))
+        free = [
+            f"{item.name}.size({axis})"
+            for item in inputs
+            for axis, flag in enumerate(item.free)
+            if flag
+        ]
+        return Contract(
+            inputs, tuple(guard for guard in self.guards if any(size in guard for size in free))
+        )
 
     def _doubled(self, axes: Sequence[int]) -> dict[str, tuple[int, ...]]:
         return {
@@ -102,7 +115,9 @@ class Contract:
     def describe(self) -> str:
         """One line for error messages: sizes at capture (free ones starred) and the guards."""
         at = "; ".join(item.describe() for item in self.inputs)
-        return f"captured at {at} (* may vary)" + (f", guards: {'; '.join(self.guards)}" if self.guards else "")
+        return f"captured at {at} (* may vary)" + (
+            f", guards: {'; '.join(self.guards)}" if self.guards else ""
+        )
 
     def check(self, leaves: Sequence[Any]) -> None:
         """Refuse inputs that this network was not captured for.
@@ -114,7 +129,9 @@ class Contract:
         for item, leaf in zip(self.inputs, leaves, strict=True):
             _check_leaf(item, leaf)
         shapes = {
-            item.name: leaf.shape for item, leaf in zip(self.inputs, leaves, strict=True) if item.is_tensor
+            item.name: leaf.shape
+            for item, leaf in zip(self.inputs, leaves, strict=True)
+            if item.is_tensor
         }
         for guard in self.guards:
             if not holds(guard, shapes):
@@ -134,7 +151,9 @@ def _check_leaf(item: Input, leaf: Any) -> None:
             )
         return
     if not isinstance(leaf, torch.Tensor):
-        raise ArgumentError(f"captured network: input {item.name} is a {type(leaf).__name__}; it must be a tensor.")
+        raise ArgumentError(
+            f"captured network: input {item.name} is a {type(leaf).__name__}; it must be a tensor."
+        )
     if leaf.dim() != len(item.sizes):
         raise ShapeError(
             f"captured network: input {item.name} has {leaf.dim()} dimensions, shape {tuple(leaf.shape)}; "
@@ -163,7 +182,12 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "floor": math.floor, "ceil": math.ceil}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "min": min,
+    "max": max,
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
 
 
 def holds(guard: str, shapes: Mapping[str, Sequence[int]]) -> bool:
@@ -176,6 +200,10 @@ def holds(guard: str, shapes: Mapping[str, Sequence[int]]) -> bool:
         return bool(_value(_parsed(guard), shapes))
     except ArithmeticError:  # a division by a size of zero: nothing was proved for such sizes
         return False
+    except RecursionError:
+        raise ArgumentError(
+            f"guard: {guard[:80]!r} is nested too deeply to be one of torch's."
+        ) from None
 
 
 def parse_guard(guard: str, ranks: Mapping[str, int]) -> None:
@@ -187,7 +215,7 @@ def parse_guard(guard: str, ranks: Mapping[str, int]) -> None:
     holds(guard, {name: (2,) * rank for name, rank in ranks.items()})
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _parsed(guard: str) -> ast.expr:
     try:
         return ast.parse(guard, mode="eval").body
@@ -200,7 +228,8 @@ def _value(node: ast.expr, shapes: Mapping[str, Sequence[int]]) -> Any:
         case ast.Constant(value=int() | float() as value):
             return value
         case (
-            ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right])
+            ast.BinOp(left=left, op=op, right=right)
+            | ast.Compare(left=left, ops=[op], comparators=[right])
         ) if type(op) in _BINARY:
             return _BINARY[type(op)](_value(left, shapes), _value(right, shapes))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -210,10 +239,17 @@ def _value(node: ast.expr, shapes: Mapping[str, Sequence[int]]) -> Any:
         case ast.BoolOp(op=op, values=values):
             answers = [_value(value, shapes) for value in values]
             return all(answers) if isinstance(op, ast.And) else any(answers)
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="size"), args=[ast.Constant(value=int() as axis)]):
+        case ast.Call(
+            func=ast.Attribute(value=ast.Name(id=name), attr="size"),
+            args=[ast.Constant(value=int() as axis)],
+        ):
             if name in shapes and 0 <= axis < len(shapes[name]):
                 return shapes[name][axis]
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(value=ast.Name(id="math"), attr=name), args=args):
+        case ast.Call(
+            func=ast.Name(id=name) | ast.Attribute(value=ast.Name(id="math"), attr=name), args=args
+        ):
             if name in _FUNCTIONS and args:
                 return _FUNCTIONS[name](*(_value(arg, shapes) for arg in args))
-    raise ArgumentError(f"guard: `{ast.unparse(node)[:80]}` is not an expression of the sizes of {sorted(shapes)}.")
+    raise ArgumentError(
+        f"guard: `{ast.unparse(node)[:80]}` is not an expression of the sizes of {sorted(shapes)}."
+    )

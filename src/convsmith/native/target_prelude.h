@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every header that a kernel uses. A target includes this before it opens its region: an inline
+// function first seen inside would be compiled for that instruction set, and the linker might keep
+// that copy for the whole program.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+
+#include "kernel.h"
+#include "parallel.h"
+#include "target.h"

@@ -9,7 +9,6 @@ from convsmith.geometry.cone import Cone as Cone
 from convsmith.geometry.convolution import Geometry as Geometry
 from convsmith.geometry.convolution import Macs as Macs
 from convsmith.geometry.convolution import TransposedGeometry as TransposedGeometry
-from convsmith.geometry.convolution import batch_of as batch_of
 from convsmith.geometry.gridding import HybridDilation as HybridDilation
 from convsmith.geometry.gridding import hybrid_dilation as hybrid_dilation
 from convsmith.geometry.gridding import touched as touched
@@ -20,3 +19,6 @@ from convsmith.geometry.integers import Pairs as Pairs
 from convsmith.geometry.integers import checked as checked
 from convsmith.geometry.integers import padding_pairs as padding_pairs
 from convsmith.geometry.integers import per_axis as per_axis
+from convsmith.geometry.pooling import PoolingGeometry as PoolingGeometry
+from convsmith.geometry.window import Window as Window
+from convsmith.geometry.window import batch_of as batch_of

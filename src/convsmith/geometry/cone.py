@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import gcd, lcm
 
 from convsmith.errors import ShapeError
+from convsmith.geometry.integers import listable
 
 Interval = tuple[int, int]
 
@@ -20,6 +21,13 @@ class Cone:
     outputs (None: that output reads nothing), and each further round of outputs reads `advance`
     inputs further on. The interval is the hull: it may have holes (gridding).
 
+    Composed hulls stay exact while the outputs of the earlier layers read in order, none nothing.
+    Where they do not (a transposed convolution that is dilated or whose stride exceeds its kernel),
+    holes of the later layer may make the interval wider than what is read, never narrower.
+
+    Raises:
+        ShapeError: if there is no output, or a composition has a round of more than 2^24 outputs.
+
     >>> three_by_three = Cone(1, ((-1, 1),))
     >>> pool = Cone(2, ((0, 1),))
     >>> both = pool.through(three_by_three)  # first the convolution, then the pool
@@ -31,6 +39,8 @@ class Cone:
     reads: tuple[Interval | None, ...]
 
     def __post_init__(self) -> None:
+        if not self.reads:
+            raise ShapeError(f"cone: reads {self.reads} must hold at least one output")
         advance, reads = _shortest_round(self.advance, self.reads)
         object.__setattr__(self, "advance", advance)
         object.__setattr__(self, "reads", reads)
@@ -42,13 +52,17 @@ class Cone:
 
     @property
     def a(self) -> Fraction:
-        """The least `first input - stride j` over all outputs j."""
-        return min(first - self.stride * j for j, (first, _) in self._intervals())
+        """The least `first input - stride j` over all outputs j (0 if nothing is read)."""
+        return min(
+            (first - self.stride * j for j, (first, _) in self._intervals()), default=Fraction(0)
+        )
 
     @property
     def b(self) -> Fraction:
-        """The greatest `last input - stride j` over all outputs j."""
-        return max(last - self.stride * j for j, (_, last) in self._intervals())
+        """The greatest `last input - stride j` over all outputs j (-1 if nothing is read)."""
+        return max(
+            (last - self.stride * j for j, (_, last) in self._intervals()), default=Fraction(-1)
+        )
 
     @property
     def size(self) -> int:
@@ -70,10 +84,9 @@ class Cone:
 
     def through(self, earlier: "Cone") -> "Cone":
         """This layer's cone in the inputs of the layer before it."""
-        outputs = len(self.reads) * (len(earlier.reads) // gcd(self.advance, len(earlier.reads)))
-        advance = (
-            self.advance * (outputs // len(self.reads)) * earlier.advance // len(earlier.reads)
-        )
+        rounds = len(earlier.reads) // gcd(self.advance, len(earlier.reads))
+        outputs = listable(len(self.reads) * rounds, "cone: outputs in one round")
+        advance = self.advance * rounds * earlier.advance // len(earlier.reads)
         return Cone(advance, tuple(earlier._hull_of(self.inputs(j)) for j in range(outputs)))
 
     def union(self, other: "Cone") -> "Cone":
@@ -88,7 +101,7 @@ class Cone:
                 f"cone: branches of stride {self.stride} and {other.stride} meet; they must have "
                 "the same stride"
             )
-        outputs = lcm(len(self.reads), len(other.reads))
+        outputs = listable(lcm(len(self.reads), len(other.reads)), "cone: outputs in one round")
         advance = self.advance * (outputs // len(self.reads))
         return Cone(
             advance, tuple(_hull([self.inputs(j), other.inputs(j)]) for j in range(outputs))
@@ -126,6 +139,6 @@ def _shortest_round(
             continue
         shift = advance * shorter // outputs
         moved = (r and (r[0] + shift, r[1] + shift) for r in reads)
-        if all(r == reads[(j + shorter)] for j, r in enumerate(moved) if j + shorter < outputs):
+        if all(r == reads[j + shorter] for j, r in enumerate(moved) if j + shorter < outputs):
             return shift, reads[:shorter]
     return advance, reads

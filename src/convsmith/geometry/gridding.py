@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from math import gcd
 
 from convsmith.errors import ArgumentError
-from convsmith.geometry.axis import Axis
+from convsmith.geometry.axis import Axis, TransposedAxis
+from convsmith.geometry.integers import listable, per_axis
 
 
-def touched(layers: Sequence[Axis]) -> tuple[int, ...]:
-    """The exact input positions that output 0 of a chain of layers depends on, in order; first
-    layer first.
+def touched(layers: Sequence[Axis | TransposedAxis], output: int = 0) -> tuple[int, ...]:
+    """The exact input positions that one output of a chain of layers depends on, in order; first
+    layer first, sizes without end on both sides.
+
+    Without transposed layers every output touches the same pattern, moved by its stride.
+
+    Raises:
+        ShapeError: if a layer would take more than 2^24 steps.
 
     Cost: at most the cone's size times the kernel, a layer.
 
@@ -19,13 +25,10 @@ def touched(layers: Sequence[Axis]) -> tuple[int, ...]:
     >>> len(d222), d222[-1] - d222[0] + 1
     (7, 13)
     """
-    positions = {0}
+    positions = {output}
     for axis in reversed(layers):
-        positions = {
-            p * axis.stride - axis.before + r * axis.dilation
-            for p in positions
-            for r in range(axis.kernel)
-        }
+        listable(len(positions) * axis.kernel, "touched: steps through one layer")
+        positions = {read for position in positions for read in axis.reads(position)}
     return tuple(sorted(positions))
 
 
@@ -49,21 +52,23 @@ def hybrid_dilation(kernel: int, dilations: Sequence[int]) -> HybridDilation:
     It also wants a first rate of 1 and no factor common to all rates.
 
     Raises:
-        ArgumentError: if there are no dilations or one is below 1.
+        ArgumentError: if there are no dilations, or an entry is not an integer.
+        ShapeError: if the kernel or a dilation is below 1.
 
     Source: Wang et al., Understanding Convolution for Semantic Segmentation, 2018, section 3.2.
 
     >>> hybrid_dilation(3, (1, 2, 5)).passes, hybrid_dilation(3, (2, 2, 2)).max_distances[1]
     (True, 2)
     """
-    if not dilations or min(dilations) < 1:
+    if not dilations:
         raise ArgumentError(
-            f"hybrid_dilation: dilations {tuple(dilations)} must be one or more integers of at "
-            "least 1"
+            f"hybrid_dilation: dilations {dilations!r} must be one or more integers"
         )
-    distances = [dilations[-1]]
-    for rate in reversed(dilations[:-1]):
+    (kernel,) = per_axis("hybrid_dilation: kernel", kernel, 1)
+    rates = per_axis("hybrid_dilation: dilations", tuple(dilations), len(dilations))
+    distances = [rates[-1]]
+    for rate in reversed(rates[:-1]):
         following = distances[0]
         distances.insert(0, max(following - 2 * rate, 2 * rate - following, rate))
     second = distances[min(1, len(distances) - 1)]
-    return HybridDilation(tuple(distances), second <= kernel, dilations[0] == 1, gcd(*dilations))
+    return HybridDilation(tuple(distances), second <= kernel, rates[0] == 1, gcd(*rates))

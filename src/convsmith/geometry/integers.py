@@ -2,11 +2,13 @@
 """Arguments as the caller writes them, turned into checked integers per axis."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 from convsmith.errors import ArgumentError, ShapeError
 
 INT64_MAX = 2**63 - 1
+MOST_LISTED = 2**24  # where an answer is a list of positions, the longest one given
 
 Ints = int | Sequence[int]
 Pairs = tuple[tuple[int, int], ...]
@@ -26,6 +28,17 @@ def checked(value: int, what: str) -> int:
     return value
 
 
+def listable(count: int, what: str) -> int:
+    """`count` itself, or a `ShapeError` when so many entries would fill the memory.
+
+    >>> listable(13, "positions")
+    13
+    """
+    if count > MOST_LISTED:
+        raise ShapeError(f"{what}: {count} are too many to list (at most {MOST_LISTED})")
+    return count
+
+
 def per_axis(name: str, value: Ints, axes: int, *, least: int = 1) -> tuple[int, ...]:
     """One integer per axis: an int stands for all axes, a sequence must have one entry for each.
 
@@ -36,14 +49,9 @@ def per_axis(name: str, value: Ints, axes: int, *, least: int = 1) -> tuple[int,
     >>> per_axis("stride", 2, 3), per_axis("stride", (1, 2), 2)
     ((2, 2, 2), (1, 2))
     """
-    entries = _one_each(name, value, axes)
-    for entry in entries:
-        if isinstance(entry, bool) or not isinstance(entry, int):
-            raise ArgumentError(f"{name}: {value!r} must be an integer or one integer per axis")
-    for entry in entries:
-        if entry < least:
-            raise ShapeError(f"{name}: {value!r} must be at least {least} on every axis")
-        checked(entry, name)
+    entries = tuple(_integer(name, value, entry) for entry in _one_each(name, value, axes))
+    if min(entries, default=least) < least:
+        raise ShapeError(f"{name}: {value!r} must be at least {least}")
     return entries
 
 
@@ -72,8 +80,19 @@ def padding_pairs(padding: Padding, axes: int) -> Pairs | Literal["same"]:
 
 
 def _before_and_after(entry: Any) -> tuple[int, int]:
+    if isinstance(entry, tuple | list) and len(entry) != 2:
+        raise ShapeError(
+            f"padding: {entry!r} has {len(entry)} entries; an axis takes one amount or a "
+            "(before, after) pair"
+        )
     before, after = per_axis("padding", entry, 2, least=0)
     return before, after
+
+
+def _integer(name: str, value: Any, entry: Any) -> int:
+    if isinstance(entry, bool) or not isinstance(entry, Integral):
+        raise ArgumentError(f"{name}: {value!r} must be an integer or one integer per axis")
+    return checked(int(entry), name)
 
 
 def _one_each(name: str, value: Any, axes: int) -> tuple[Any, ...]:

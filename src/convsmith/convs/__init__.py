@@ -13,6 +13,7 @@ from convsmith.convs.dilated import *
 from convsmith.convs.grouped import *
 from convsmith.convs.pointwise import *
 from convsmith.convs.depthwise import *
+from convsmith.convs.depthwise_separable import *
 from convsmith.convs.spatially_separable import *
 from convsmith.convs.connection_table import *
 from convsmith.convs.locally_connected import *

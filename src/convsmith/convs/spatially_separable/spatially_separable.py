@@ -8,112 +8,22 @@ Source: Sironi et al., Learning Separable Filters, 2015; Szegedy et al., Rethink
 Architecture for Computer Vision, 2016, section 3.2.
 """  # noqa: E501 (one formula a line)
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from math import prod, sqrt
+from math import sqrt
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from convsmith.convs.padding import as_torch, pad, resolve
+from convsmith.convs.padding import as_torch
 from convsmith.convs.spatially_separable.factors import factorize
+from convsmith.convs.spatially_separable.passes import SpatiallySeparableGeometry, in_passes
 from convsmith.convs.standard import conv2d, conv3d
 from convsmith.convs.standard.standard import reference as standard_reference
 from convsmith.errors import ShapeError
 from convsmith.family import Family, Sample, grouped_picture, register
-from convsmith.geometry import Geometry, Ints, Macs, Padding, padding_pairs, per_axis
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpatiallySeparableGeometry(Geometry):
-    """A convolution's integers and the channels between its passes, for each group.
-
-    >>> sobel = SpatiallySeparableGeometry(
-    ...     in_channels=1, out_channels=1, kernel_size=(3, 3), padding="same", rank=1
-    ... )
-    >>> sobel.macs((1, 1, 5, 5)).all  # 3 + 3 at each of 25 places
-    150
-    """
-
-    rank: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        per_axis("rank", self.rank, 1)
-
-    def passes(self) -> tuple[Geometry, ...]:
-        """The convolutions it consists of, the first axis first."""
-        axes = self.spatial_axes
-        channels = [self.in_channels, *[self.groups * self.rank] * (axes - 1), self.out_channels]
-        return tuple(
-            Geometry(
-                in_channels=channels[axis],
-                out_channels=channels[axis + 1],
-                kernel_size=_only(axis, self.kernel_size, 1),
-                stride=_only(axis, self.stride, 1),
-                padding="same" if self.padding == "same" else _only(axis, self.padding, (0, 0)),
-                dilation=_only(axis, self.dilation, 1),
-                groups=self.groups,
-            )
-            for axis in range(axes)
-        )
-
-    def macs(self, input_shape: Sequence[int]) -> Macs:
-        """Those of the passes together; a pass keeps the other axes as long as they come."""
-        total = Macs(0, 0)
-        for one in self.passes():
-            total += one.macs(input_shape)
-            input_shape = one.output_shape(input_shape)
-        return total
-
-
-def _only(axis: int, values: Sequence[Any], neutral: Any) -> tuple[Any, ...]:
-    """`values` on one axis, `neutral` on the others."""
-    return tuple(value if a == axis else neutral for a, value in enumerate(values))
-
-
-def _in_passes(
-    convolve: Callable[..., Tensor],
-    x: Tensor,
-    weights: Sequence[Tensor],
-    bias: Tensor | None,
-    stride: Ints,
-    padding: Padding,
-    dilation: Ints,
-    groups: int,
-    padding_mode: str = "zeros",
-) -> Tensor:
-    axes = len(weights)
-    stride, dilation = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
-    kernel_size = _kernel_size(weights)
-    pairs = resolve(padding, x, kernel_size, stride, dilation)
-    for axis, weight in enumerate(weights):
-        amounts = _only(axis, pairs, (0, 0))
-        if padding_mode != "zeros":
-            x, amounts = pad(x, amounts, padding_mode), ((0, 0),) * axes
-        x = convolve(
-            x,
-            weight,
-            bias if axis == axes - 1 else None,
-            _only(axis, stride, 1),
-            amounts,
-            _only(axis, dilation, 1),
-            groups,
-        )
-    return x
-
-
-def _kernel_size(weights: Sequence[Tensor]) -> tuple[int, ...]:
-    for axis, weight in enumerate(weights):
-        thin = weight.ndim == len(weights) + 2
-        if not thin or prod(weight.shape[2:]) != weight.shape[2 + axis]:
-            raise ShapeError(
-                f"spatially_separable_conv{len(weights)}d: weight {axis} is "
-                f"{tuple(weight.shape)}; its kernel may be longer than 1 on axis {axis} only"
-            )
-    return tuple(weight.shape[2 + axis] for axis, weight in enumerate(weights))
+from convsmith.geometry import Geometry, Ints, Padding, padding_pairs, per_axis
 
 
 def reference(
@@ -126,7 +36,7 @@ def reference(
     groups: int = 1,
 ) -> Tensor:
     """The passes of the definition, each by the slow standard convolution."""
-    return _in_passes(standard_reference, x, weights, bias, stride, padding, dilation, groups)
+    return in_passes(standard_reference, x, weights, bias, stride, padding, dilation, groups)
 
 
 def spatially_separable_conv2d(
@@ -168,7 +78,7 @@ def spatially_separable_conv2d(
     tensor([[[[-8., -8.]]]])
     """
     weights = (vertical_weight, horizontal_weight)
-    return _in_passes(conv2d, x, weights, bias, stride, padding, dilation, groups)
+    return in_passes(conv2d, x, weights, bias, stride, padding, dilation, groups)
 
 
 def spatially_separable_conv3d(
@@ -191,7 +101,7 @@ def spatially_separable_conv3d(
     27.0
     """
     weights = (depth_weight, vertical_weight, horizontal_weight)
-    return _in_passes(conv3d, x, weights, bias, stride, padding, dilation, groups)
+    return in_passes(conv3d, x, weights, bias, stride, padding, dilation, groups)
 
 
 class _SpatiallySeparable(nn.Module):
@@ -264,7 +174,7 @@ class _SpatiallySeparable(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return _in_passes(
+        return in_passes(
             type(self).convolve,
             x,
             self.weights,

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small networks that between them hold every habit of real ones: each is built, given an example, and captured."""
+"""Small networks that between them hold every habit of real ones: each is built, given an example,
+and captured.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,7 +115,9 @@ class Flattened(nn.Module):
 
 
 class Functional(nn.Module):
-    """Own tensors through functional calls; a tied weight; a constant made in forward; a non-persistent buffer."""
+    """Own tensors through functional calls; a tied weight; a constant made in forward; a
+    non-persistent buffer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,7 +188,9 @@ class Case:
         return self.build.__name__.lower()
 
     def model(self) -> nn.Module:
-        """The network with reproducible weights and batch statistics that are not the initial ones."""
+        """The network with reproducible weights and batch statistics that are not the initial
+        ones.
+        """
         torch.manual_seed(0)
         model = self.build()
         for module in model.modules():

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Capturing: the graph computes what the model computes, at every size it accepts, and the model is left alone."""
-
-import copy
+"""Capturing: the graph computes what the model computes, at every size it accepts, and the model is
+left alone.
+"""
 
 import pytest
 import torch
-from torch import nn
-from torch.utils import _pytree as pytree
 
-from convsmith.capture import Captured, Tier, capture
-from .networks import CASES, Case, assert_equal, randn
+from convsmith.capture import Captured, capture
+
+from .networks import CASES, Case, assert_equal
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A captured model: its graph, shapes and parameters, kept in one canonical form, saved and loaded without pickle.
+"""A captured model: its graph, shapes and parameters in one canonical form, saved without pickle.
 
-model --capture--> Captured (graph, sizes that may vary) --save--> folder --load--> network ready to run
+model --capture--> Captured (graph, sizes that may vary) --save--> folder --load--> Network
 """
 
 from convsmith.capture.exporting import capture as capture

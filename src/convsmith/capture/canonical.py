@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From torch.export's graph to the canonical one: functional, without assertions, every argument written out.
+"""From torch.export's graph to the canonical one: functional, without assertions, every argument
+written out.
 
 add_(y, x)  ->  add(y, x), and every later use of y reads the sum
 relu_(h)    ->  relu(h)
@@ -9,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
-from convsmith.capture.graph import arguments, module_path, source_line
+from convsmith.capture.graph import arguments, module_path, overload, source_line
 from convsmith.errors import CaptureError
 
 aten = torch.ops.aten
@@ -33,7 +33,8 @@ _IDENTITIES = {
     "aten::lift_fresh_copy",
     "aten::detach_",
 }
-# Operators that may return their input itself although their schema does not say so (dropout at inference).
+# Operators that may return their input itself although their schema does not say so (dropout at
+# inference).
 _MAY_RETURN_INPUT = {
     "aten::dropout",
     "aten::feature_dropout",
@@ -56,13 +57,14 @@ def canonicalise(graph: fx.Graph, owner: str) -> None:
     _drop_identities(graph)
     graph.eliminate_dead_code()
     for node in graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload):
+        if overload(node) is not None:
             write_out_arguments(node)
 
 
 def operator_name(node: fx.Node) -> str:
     """The operator's qualified name without overload ("aten::relu_"), "" for other nodes."""
-    return node.target._schema.name if isinstance(node.target, torch._ops.OpOverload) else ""
+    called = overload(node)
+    return called._schema.name if called is not None else ""
 
 
 def _drop_checks(graph: fx.Graph) -> None:
@@ -90,16 +92,17 @@ def _drop_identities(graph: fx.Graph) -> None:
 
 def write_out_arguments(node: fx.Node) -> None:
     """Give a call of a torch operator all its arguments, in the schema's order."""
+    target: Any = node.target
     named = arguments(node)
-    schema = node.target._schema.arguments
-    node.args = tuple(named[argument.name] for argument in schema if not argument.kwarg_only)
-    node.kwargs = {
-        argument.name: named[argument.name] for argument in schema if argument.kwarg_only
-    }
+    keywords = {item.name for item in target._schema.arguments if item.kwarg_only}
+    node.args = tuple(value for name, value in named.items() if name not in keywords)
+    node.kwargs = {name: named[name] for name in named if name in keywords}
 
 
 def _functionalise(graph: fx.Graph, owner: str) -> None:
-    """Replace every in-place operator by its functional twin and send later readers of the changed value to it."""
+    """Replace every in-place operator by its functional twin and send later readers of the changed
+    value to it.
+    """
     order = {node: index for index, node in enumerate(graph.nodes)}
     roots: dict[fx.Node, set[fx.Node]] = {}
     for node in list(graph.nodes):
@@ -115,9 +118,8 @@ def _functionalise(graph: fx.Graph, owner: str) -> None:
         twin.meta = dict(node.meta)
         order[twin], roots[twin] = order[node], {twin}
         node.replace_all_uses_with(twin)
-        changed.replace_all_uses_with(
-            twin, delete_user_cb=lambda user, at=order[node]: order[user] > at
-        )
+        for user in [user for user in changed.users if order[user] > order[node]]:
+            user.replace_input_with(changed, twin)
         graph.erase_node(node)
 
 
@@ -129,45 +131,43 @@ def _storage_roots(node: fx.Node, roots: dict[fx.Node, set[fx.Node]]) -> set[fx.
 
 
 def _may_be_view(node: fx.Node) -> bool:
-    if not isinstance(node.target, torch._ops.OpOverload):
+    called = overload(node)
+    if called is None:
         return node.op == "call_function"
-    is_view = any(result.alias_info is not None for result in node.target._schema.returns)
-    return bool(node.all_input_nodes) and (is_view or operator_name(node) in _MAY_RETURN_INPUT)
+    is_view = any(result.alias_info is not None for result in called._schema.returns)
+    return bool(node.all_input_nodes) and (is_view or called._schema.name in _MAY_RETURN_INPUT)
 
 
 def _changed_argument(node: fx.Node, owner: str) -> fx.Node | None:
     """The value that an operator changes in place, None if it changes nothing."""
-    if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+    called = overload(node)
+    if called is None or not called._schema.is_mutable:
         return None
     written = [
-        a.name
-        for a in node.target._schema.arguments
-        if a.alias_info is not None and a.alias_info.is_write
+        item.name
+        for item in called._schema.arguments
+        if item.alias_info is not None and item.alias_info.is_write
     ]
     value = arguments(node)[written[0]]
     if len(written) != 1 or not isinstance(value, fx.Node):
-        raise _cannot(
-            node, owner, f"writes to {', '.join(written)}", "write the result to a new tensor"
-        )
+        reason = f"writes to {', '.join(written)}"
+        raise _cannot(node, owner, reason, "write the result to a new tensor")
     return value
 
 
 def _functional_twin(node: fx.Node, owner: str) -> torch._ops.OpOverload:
+    """relu for relu_: the operator of the same name and arguments that returns a new tensor."""
+    called: Any = overload(node)
     name = operator_name(node).removeprefix("aten::").removesuffix("_")
-    packet = getattr(aten, name, None)
-    twin = getattr(packet, node.target._overloadname, None) if packet is not None else None
-    mine = [argument.name for argument in node.target._schema.arguments]
+    twin = getattr(getattr(aten, name, None), called._overloadname, None)
+    names = [item.name for item in called._schema.arguments]
     if (
         twin is None
         or twin._schema.is_mutable
-        or [argument.name for argument in twin._schema.arguments] != mine
+        or [item.name for item in twin._schema.arguments] != names
     ):
-        raise _cannot(
-            node,
-            owner,
-            "has no form that leaves its input alone",
-            "write the result to a new tensor",
-        )
+        reason = "has no form that leaves its input alone"
+        raise _cannot(node, owner, reason, "write the result to a new tensor")
     return twin
 
 
@@ -206,6 +206,6 @@ def _refuse_training_batch_norm(node: fx.Node, owner: str) -> None:
 
 def _cannot(node: fx.Node, owner: str, reason: str, remedy: str) -> CaptureError:
     return CaptureError(
-        f"capture: {owner}: {operator_name(node)} in module {module_path(node)!r} ({source_line(node)}) {reason}; "
-        f"a captured graph is free of side effects; {remedy}."
+        f"capture: {owner}: {operator_name(node)} in module {module_path(node)!r} "
+        f"({source_line(node)}) {reason}; a captured graph is free of side effects; {remedy}."
     )

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values of a graph as JSON and back: what JSON has stands for itself, the rest is an object with one key.
+"""Values of a graph as JSON and back: what JSON has stands for itself, the rest is an object with
+one key.
 
-    node          {"node": "conv2d"}            tuple    {"tuple": [1, 2]}       slice   {"slice": [0, null, 2]}
-    infinity      {"float": "inf"}              dtype    {"dtype": "float32"}    device  {"device": "cpu"}
-    memory format {"memory_format": "channels_last"}                             layout  {"layout": "strided"}
+    node     {"node": "conv2d"}        dtype          {"dtype": "float32"}
+    tuple    {"tuple": [1, 2]}         memory format  {"memory_format": "channels_last"}
+    slice    {"slice": [0, null, 2]}   layout         {"layout": "strided"}
+    infinity {"float": "inf"}          device         {"device": "cpu"}
 
-The nesting of inputs and results is written with the same marks, "*" standing for a tensor (or a baked value).
+The nesting of inputs and results is written with the same marks, "*" standing for a tensor (or a
+baked value).
 """
 
 import math
@@ -32,8 +35,9 @@ _LAYOUTS = {"strided": torch.strided}
 DTYPES = {
     name: getattr(torch, name)
     for name in (
-        "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64"
-    ).split()
+        *("float64", "float32", "float16", "bfloat16", "complex64"),
+        *("int64", "int32", "int16", "int8", "uint8", "bool"),
+    )
 }
 
 
@@ -71,8 +75,8 @@ def encode(value: Any) -> Any:
         if name is not None:
             return {mark: name}
     raise UnsupportedError(
-        f"save: an argument is {value!r:.80} ({type(value).__name__}); a saved graph holds numbers, text, sizes, dtypes "
-        f"and nodes; make it an input or a buffer of the model."
+        f"save: an argument is {value!r:.80} ({type(value).__name__}); a saved graph holds "
+        f"numbers, text, sizes, dtypes and nodes; make it an input or a buffer of the model."
     )
 
 
@@ -84,7 +88,8 @@ _TABLES: dict[str, dict[str, Any]] = {
 
 
 def decode(value: Any, nodes: Mapping[str, fx.Node], depth: int = 0) -> Any:
-    """The value that `encode` wrote; `nodes` are those already built, so a graph cannot refer to itself.
+    """The value that `encode` wrote; `nodes` are those already built, so a graph cannot refer to
+    itself.
 
     Raises:
         FormatError: if `value` is not of that form.
@@ -121,7 +126,8 @@ def decode(value: Any, nodes: Mapping[str, fx.Node], depth: int = 0) -> Any:
         if isinstance(name, str) and name in _TABLES.get(mark, {}):
             return _TABLES[mark][name]
     raise FormatError(
-        f"load: {str(value)[:80]} is not a value of a graph; the file is damaged or of another version."
+        f"load: {str(value)[:80]} is not a value of a graph; the file is damaged or of another "
+        "version."
     )
 
 
@@ -140,7 +146,8 @@ def encode_structure(spec: pytree.TreeSpec) -> Any:
     {'dict': [['a', '*'], ['b', {'tuple': ['*', {'list': ['*']}]}]]}
 
     Raises:
-        UnsupportedError: if it holds anything but tuples, lists, dicts and ordered dicts with text or integer keys.
+        UnsupportedError: if it holds anything but tuples, lists, dicts and ordered dicts with text
+            or integer keys.
     """
     return _encode_nest(pytree.tree_unflatten([LEAF] * spec.num_leaves, spec))
 
@@ -154,8 +161,9 @@ def _encode_nest(nest: Any) -> Any:
     if kind is not None and all(type(key) in (str, int) for key in nest):
         return {kind: [[key, _encode_nest(item)] for key, item in nest.items()]}
     raise UnsupportedError(
-        f"save: the inputs or results hold a {type(nest).__name__}; a saved network takes and returns tensors in tuples, "
-        f"lists and dicts with text or integer keys; return one of those."
+        f"save: the inputs or results hold a {type(nest).__name__}; a saved network takes and "
+        f"returns tensors in tuples, lists and dicts with text or integer keys; return one of "
+        "those."
     )
 
 
@@ -184,7 +192,8 @@ def _decode_nest(value: Any, depth: int) -> Any:
             if len({key for key, _ in pairs}) == len(pairs):
                 return dict(pairs) if "dict" in value else OrderedDict(pairs)
     raise FormatError(
-        f"load: {str(value)[:80]} is not a nest of tuples, lists and dicts; the file is damaged or of another version."
+        f"load: {str(value)[:80]} is not a nest of tuples, lists and dicts; the file is damaged "
+        "or of another version."
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.export.dynamic_shapes import _combine_args
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from convsmith.capture.canonical import canonicalise
@@ -34,7 +35,9 @@ class _Attempt(NamedTuple):
     space: bool
 
     def dynamic_shapes(self, model: nn.Module) -> Any:
-        """The specification torch.export wants: shaped like the inputs, a choice for every axis of every tensor."""
+        """The specification torch.export wants: shaped like the inputs, a choice for every axis of
+        every tensor.
+        """
         free, fixed = torch.export.Dim.AUTO, torch.export.Dim.STATIC
 
         def of_leaf(leaf: Any) -> Any:
@@ -49,19 +52,23 @@ class _Attempt(NamedTuple):
 def capture(model: nn.Module, example: Any, *, kwargs: Mapping[str, Any] | None = None) -> Captured:
     """The inference graph of a model, with the sizes that may vary left free.
 
-    The model is not changed: a deep copy in eval mode is exported. Free sizes are tried from the most to the fewest: batch
-    and every spatial axis, then the batch, then none; `Captured.dynamic` tells what was reached, and the captured network
-    refuses every size that it was not captured for. An example of one image is repeated to two, since torch.export takes a
-    size of 1 for a constant. Values among the inputs that are not tensors are baked in, and refused when they differ.
+    The model is not changed: a deep copy in eval mode is exported. Free sizes are tried from the
+    most to the fewest: batch and every spatial axis, then the batch, then none; `Captured.dynamic`
+    tells what was reached, and the captured network refuses every size that it was not captured
+    for. An example of one image is repeated to two, since torch.export takes a size of 1 for a
+    constant. Values among the inputs that are not tensors are baked in, and refused when they
+    differ.
 
     Args:
         model: Any module torch.export can trace.
-        example: A tensor, or the tuple of positional inputs; tensors may be nested in tuples, lists and dicts.
+        example: A tensor, or the tuple of positional inputs; tensors may be nested in tuples, lists
+            and dicts.
         kwargs: Keyword inputs.
 
     Raises:
         ArgumentError: if `model` is not a module or the example holds no tensor.
-        CaptureError: if the graph cannot be taken, naming the model's class, the module and the line.
+        CaptureError: if the graph cannot be taken, naming the model's class, the module and the
+            line.
 
     Cost: a few seconds, once; no forward pass on real data.
 
@@ -126,12 +133,13 @@ def _quiet() -> Iterator[None]:
 
 def _attempts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Attempt]:
     plain = pytree.tree_map_only(torch.Tensor, lambda t: t.detach().contiguous(), (args, kwargs))
-    repeated = pytree.tree_map_only(torch.Tensor, _repeated, plain)
-    yield _Attempt(*repeated, batch=True, space=True)
+    args, kwargs = plain
+    twice, kwargs_twice = pytree.tree_map_only(torch.Tensor, _repeated, plain)
+    yield _Attempt(twice, kwargs_twice, batch=True, space=True)
     if _batch(plain) == 1:
-        yield _Attempt(*plain, batch=False, space=True)
-    yield _Attempt(*repeated, batch=True, space=False)
-    yield _Attempt(*plain, batch=False, space=False)
+        yield _Attempt(args, kwargs, batch=False, space=True)
+    yield _Attempt(twice, kwargs_twice, batch=True, space=False)
+    yield _Attempt(args, kwargs, batch=False, space=False)
 
 
 def _repeated(tensor: torch.Tensor) -> torch.Tensor:
@@ -157,20 +165,24 @@ def _check(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     name = type(model).__name__
     if isinstance(model, torch.jit.ScriptModule):
         raise CaptureError(
-            f"capture: {name} is a scripted module, whose source is gone; capture the original module."
+            f"capture: {name} is a scripted module, whose source is gone; capture the original "
+            "module."
         )
     if not any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves((args, kwargs))):
         raise ArgumentError(
-            f"capture: the example of {name} holds no tensor ({args!r:.80}); give a tensor or a tuple of inputs."
+            f"capture: the example of {name} holds no tensor ({args!r:.80}); give a tensor or a "
+            "tuple of inputs."
         )
     for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if path.split(".")[0] in RESERVED:
             raise CaptureError(
-                f"capture: {name}: {path} would hide `{path.split('.')[0]}` of the captured network; rename it."
+                f"capture: {name}: {path} would hide `{path.split('.')[0]}` of the captured "
+                "network; rename it."
             )
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise CaptureError(
-                f"capture: {name}: {path} is not initialised; run the model once on an example first."
+                f"capture: {name}: {path} is not initialised; run the model once on an example "
+                "first."
             )
         if tensor.is_meta:
             raise CaptureError(
@@ -184,19 +196,23 @@ def _copied(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except Exception as error:  # a module may hold anything, and fail to copy in any way
         raise CaptureError(
-            f"capture: {type(model).__name__} cannot be deep-copied: {error}; convsmith works on a copy; "
-            f"keep what cannot be copied (open files, tensors with a graph) out of the module."
+            f"capture: {type(model).__name__} cannot be deep-copied: {error}; convsmith works on "
+            f"a copy; keep what cannot be copied (open files, tensors with a graph) out of the "
+            "module."
         ) from error
 
 
 def _explained(model: nn.Module, worked: nn.Module, error: Exception | None) -> CaptureError:
-    """The last attempt's failure in one sentence, at the module and line of the user's code where it happened."""
+    """The last attempt's failure in one sentence, at the module and line of the user's code where
+    it happened.
+    """
     path, line = _place(worked, error)
     reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
     return CaptureError(
-        f"capture: {type(model).__name__}: the graph cannot be taken at module {path!r} ({line}): {reason}; "
-        f"a model is captured if its path does not depend on the values of tensors and it runs on the example; "
-        f"see whether model(*example) runs, then rewrite that line with tensor operations (torch.where)."
+        f"capture: {type(model).__name__}: the graph cannot be taken at module {path!r} ({line}): "
+        f"{reason}; a model is captured if its path does not depend on the values of tensors and "
+        f"it runs on the example; see whether model(*example) runs, then rewrite that line with "
+        "tensor operations (torch.where)."
     )
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A captured model, and how to read the nodes of its graph.
 
-The graph is in one canonical form on which every rule is written: torch.export's own operators (`aten.conv2d.default`,
-`aten.batch_norm.default`, `aten.linear.default`, ...; nothing is decomposed), without in-place operators, without guards,
-every argument present. `arguments(node)` reads them by name.
+The graph is in one canonical form on which every rule is written: torch.export's own operators
+(`aten.conv2d.default`, `aten.batch_norm.default`, `aten.linear.default`, ...; nothing is
+decomposed), without in-place operators, without guards, every argument present. `arguments(node)`
+reads them by name.
 """
 
 import copy
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -29,9 +29,11 @@ class Captured:
 
     Attributes:
         module: The graph with its parameters; call it as the model was called.
-        example: The positional inputs used for capture: contiguous, batch at least 2 where the batch may vary.
+        example: The positional inputs used for capture: contiguous, batch at least 2 where the
+            batch may vary.
         kwargs: The keyword inputs used for capture.
-        was_training: Whether the model given was in training mode (the graph is the inference path in any case).
+        was_training: Whether the model given was in training mode (the graph is the inference path
+            in any case).
     """
 
     module: Network
@@ -60,11 +62,13 @@ class Captured:
         )
 
     def refresh(self, *, widen: bool = False) -> None:
-        """After a change of the graph: drop dead code, recompile and recompute every node's shape in `meta["val"]`.
+        """After a change of the graph: drop dead code, recompile and recompute every node's shape
+        in `meta["val"]`.
 
-        The contract stays, unless shapes can no longer be computed for all of its free sizes: then fewer stay free. With
-        `widen`, the contract is derived anew from the graph as it now is, trying the most dynamic sizes first: for rules
-        that remove what fixed a size (a linear layer turned into a convolution).
+        The contract stays, unless shapes can no longer be computed for all of its free sizes: then
+        fewer stay free. With `widen`, the contract is derived anew from the graph as it now is,
+        trying the most dynamic sizes first: for rules that remove what fixed a size (a linear layer
+        turned into a convolution).
         """
         self.module.graph.eliminate_dead_code()
         self.module.graph.lint()
@@ -74,8 +78,14 @@ class Captured:
         self.module.meta["contract"] = refreshed(self.module, leaves, self.contract, widen=widen)
 
 
+def overload(node: fx.Node) -> torch._ops.OpOverload | None:
+    """The torch operator that a node calls; None for inputs, tensors and Python's operators."""
+    return node.target if isinstance(node.target, torch._ops.OpOverload) else None
+
+
 def arguments(node: fx.Node) -> dict[str, Any]:
-    """Every argument of an operator call by its schema's name, defaults filled in; never read `node.args` by index.
+    """Every argument of an operator call by its schema's name, defaults filled in; never read
+    `node.args` by index.
 
     >>> from convsmith.capture import capture
     >>> captured = capture(torch.nn.Conv2d(3, 8, 3), torch.zeros(2, 3, 8, 8))
@@ -86,11 +96,12 @@ def arguments(node: fx.Node) -> dict[str, Any]:
     Raises:
         ArgumentError: if the node is not a call of a torch operator.
     """
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+    called = overload(node)
+    if called is None:
         raise ArgumentError(
             f"arguments: {node.name} ({node.op} {node.target}) is not a call of a torch operator."
         )
-    schema = node.target._schema.arguments
+    schema = called._schema.arguments
     positional = [argument for argument in schema if not argument.kwarg_only]
     given = {
         argument.name: value for argument, value in zip(positional, node.args, strict=False)
@@ -99,7 +110,9 @@ def arguments(node: fx.Node) -> dict[str, Any]:
 
 
 def module_path(node: fx.Node) -> str:
-    """The path of the user's module that made this node ("layer2.0.conv1"); "" for the model itself or a new node."""
+    """The path of the user's module that made this node ("layer2.0.conv1"); "" for the model itself
+    or a new node.
+    """
     stack = node.meta.get("nn_module_stack") or {}
     path = next(reversed(stack.values()), ("", None))[0]
     return path if not path.startswith("_empty_nn_module_stack") else ""
@@ -116,7 +129,9 @@ def source_line(node: fx.Node) -> str:
 
 
 def weight_of(captured: "Captured | fx.GraphModule", node: object) -> torch.Tensor | None:
-    """The parameter or buffer that a `get_attr` node reads; None for any other node or None (a missing bias)."""
+    """The parameter or buffer that a `get_attr` node reads; None for any other node or None (a
+    missing bias).
+    """
     if not isinstance(node, fx.Node) or node.op != "get_attr":
         return None
     module: Any = captured.module if isinstance(captured, Captured) else captured

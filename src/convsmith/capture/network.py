@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runnable form of a captured model: an fx.GraphModule that checks its contract before it runs."""
+"""The runnable form of a captured model: an fx.GraphModule that checks its contract before it
+runs.
+"""
 
 import inspect
 import warnings
@@ -7,21 +9,24 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
 from convsmith.capture.sizes import Contract
 from convsmith.errors import ArgumentError, ShapeError
 
-
 # Names of modules and tensors at the top of a model that would hide the network's own attributes.
-RESERVED = frozenset(dir(fx.GraphModule)) | {"contract", "about", "class_name", "meta", "training"}
+RESERVED = frozenset(dir(fx.GraphModule)) | frozenset(
+    ("contract", "about", "class_name", "pytree_info", "meta", "training")
+)
 
 
 class Network(fx.GraphModule):
     """A captured network: called like the model it came from, it returns the same structure.
 
-    Parameters keep the model's names; `.to()`, hooks, `deepcopy` work as on any module. `.train()` and `.eval()` change
-    nothing but the flag: the graph is the inference path. Inputs that the graph was not captured for are refused.
+    Parameters keep the model's names; `.to()`, hooks, `deepcopy` work as on any module. `.train()`
+    and `.eval()` change nothing but the flag: the graph is the inference path. Inputs that the
+    graph was not captured for are refused.
     """
 
     @property
@@ -36,8 +41,17 @@ class Network(fx.GraphModule):
 
     @property
     def about(self) -> dict[str, Any]:
-        """JSON-like facts that travel with the network: preprocessing, labels, where it came from."""
+        """JSON-like facts that travel with the network: preprocessing, labels, its source."""
         return self.meta.setdefault("about", {})
+
+    @property
+    def pytree_info(self) -> _PyTreeInfo:
+        """The names of the inputs and the nesting of inputs and results."""
+        codegen = self.graph._codegen
+        assert isinstance(
+            codegen, _PyTreeCodeGen
+        )  # every graph comes from torch.export or a record
+        return codegen.pytree_info
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves = self._leaves(args, kwargs)
@@ -51,15 +65,16 @@ class Network(fx.GraphModule):
             if got == [item.sizes for item in self.contract.inputs if item.is_tensor]:
                 raise
             raise ShapeError(
-                f"captured network: it fails on inputs of shape {', '.join(map(str, got))}: {error}. "
-                f"It was {self.contract.describe()}; use sizes the network can take, or capture it at these."
+                f"captured network: it fails on inputs of shape {', '.join(map(str, got))}: "
+                f"{error}. It was {self.contract.describe()}; use sizes the network can take, or "
+                "capture it at these."
             ) from error
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
         with warnings.catch_warnings():
             # torch warns about its own tree specifications when it copies them.
             warnings.filterwarnings("ignore", category=FutureWarning)
-            twin = super().__deepcopy__(memo)
+            twin: Any = super().__deepcopy__(memo)
         return twin.train(self.training)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -70,7 +85,7 @@ class Network(fx.GraphModule):
 
     def _leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The inputs as a flat list, in the order of the placeholders."""
-        info = self.graph._codegen.pytree_info
+        info = self.pytree_info
         try:
             bound = inspect.Signature(
                 [
@@ -89,7 +104,7 @@ class Network(fx.GraphModule):
         leaves, spec = pytree.tree_flatten(given)
         if spec != info.in_spec:
             raise ArgumentError(
-                f"captured network: the inputs are nested as {pytree.treespec_pprint(spec)}, expected "
-                f"{pytree.treespec_pprint(info.in_spec)}, as at capture."
+                f"captured network: the inputs are nested as {pytree.treespec_pprint(spec)}, "
+                f"expected {pytree.treespec_pprint(info.in_spec)}, as at capture."
             )
         return leaves

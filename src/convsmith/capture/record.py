@@ -21,7 +21,8 @@ MAX_NODES = 100_000
 MAX_TENSORS = 50_000
 MAX_GUARDS = 1_000
 
-# Names become identifiers or attribute paths of the network: no quotes, no dots but between parts, no dunders.
+# Names become identifiers or attribute paths of the network: no quotes, no dots but between parts,
+# no dunders.
 _Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")]
 _Path = Annotated[
     str,
@@ -47,7 +48,9 @@ class InputRecord(_Strict):
 
 
 class TensorRecord(_Strict):
-    """One parameter or buffer; `same_as` names the tensor that holds its values if two names share them."""
+    """One parameter or buffer; `same_as` names the tensor that holds its values if two names share
+    them.
+    """
 
     name: _Path
     kind: Literal["parameter", "buffer"]
@@ -61,7 +64,9 @@ class TensorRecord(_Strict):
 
 
 class NodeRecord(_Strict):
-    """One node: an input, a tensor (target: its name) or a call (target: its operator, arguments by name)."""
+    """One node: an input, a tensor (target: its name) or a call (target: its operator, arguments by
+    name).
+    """
 
     name: _Identifier
     op: Literal["input", "tensor", "call"]
@@ -111,8 +116,8 @@ def read_record(data: bytes) -> Record:
         )
     if type(head.get("version")) is not int or head["version"] != VERSION:
         raise FormatError(
-            f"load: {GRAPH_FILE} has version {str(head.get('version'))[:80]}, this convsmith reads {VERSION}; "
-            f"use the convsmith that wrote it, or a newer one."
+            f"load: {GRAPH_FILE} has version {str(head.get('version'))[:80]}, this convsmith "
+            f"reads {VERSION}; use the convsmith that wrote it, or a newer one."
         )
     try:
         return Record.model_validate(parsed)
@@ -120,7 +125,8 @@ def read_record(data: bytes) -> Record:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part)[:80] for part in first["loc"])
         raise FormatError(
-            f"load: {GRAPH_FILE} is damaged at {place}: {first['msg']} ({error.error_count()} places); save the model again."
+            f"load: {GRAPH_FILE} is damaged at {place}: {first['msg']} ({error.error_count()} "
+            "places); save the model again."
         ) from None
 
 

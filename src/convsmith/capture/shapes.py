@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shapes of every node, computed without data, and the contract that they imply.
 
-Sizes that may vary become symbols; running the graph on fake tensors leaves expressions of them in `node.meta["val"]` and
-leaves in the shape environment every relation the graph relied on.
+Sizes that may vary become symbols; running the graph on fake tensors leaves expressions of them in
+`node.meta["val"]` and leaves in the shape environment every relation the graph relied on.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import sympy
+import sympy  # type: ignore[import-untyped]
 import torch
 from torch import fx
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-from torch.utils import _pytree as pytree
 from torch.utils._sympy.printers import PythonPrinter
 
-from convsmith.capture.sizes import Contract, Input, parse_guard
+from convsmith.capture.guards import parse_guard
+from convsmith.capture.sizes import Contract, Input
 
 _TORCH = Path(torch.__file__).parent
-# Here torch asks about sizes to choose strides ("not 1") or a kernel ("batch < 16"): the answers never change values.
+# Here torch asks about sizes to choose strides ("not 1") or a kernel ("batch < 16"): the answers
+# never change values.
 _LAYOUT_CODE = tuple(str(_TORCH / name) for name in ("_prims_common", "_prims", "_refs"))
 _KERNEL_CODE = str(_TORCH / "_subclasses")
 
@@ -44,7 +45,7 @@ def contract_of(graph: fx.Graph, leaves: Sequence[Any]) -> Contract:
     """
     nodes = placeholders(graph)
     names: dict[sympy.Symbol, str] = {}
-    equalities: list[str] = []
+    equalities: list[tuple[str, sympy.Expr]] = []
     inputs = []
     environment: ShapeEnv | None = None
     for node, leaf in zip(nodes, leaves, strict=True):
@@ -174,12 +175,13 @@ def _fake(
     leaf: torch.Tensor, mode: FakeTensorMode, free: tuple[bool, ...], name: str
 ) -> torch.Tensor:
     sizes = [DimDynamic.DYNAMIC if is_free else DimDynamic.STATIC for is_free in free]
-    context = StatelessSymbolicContext(dynamic_sizes=sizes)
+    context: StatelessSymbolicContext[Any, Any] = StatelessSymbolicContext(dynamic_sizes=sizes)
     return mode.from_tensor(leaf, symbolic_context=context, source=ConstantSource(name))
 
 
 def settle(module: fx.GraphModule, leaves: Sequence[Any]) -> Contract:
-    """The contract of the shapes now noted in a graph, with sizes that its guards pin turned from symbols into numbers.
+    """The contract of the shapes now noted in a graph, with sizes that its guards pin turned from
+    symbols into numbers.
 
     Raises:
         Exception: whatever torch raises if shapes cannot be recomputed.

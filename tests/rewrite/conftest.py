@@ -7,7 +7,7 @@ from torch import nn
 
 from convsmith.capture import capture
 from convsmith.rewrite.engine import rewrite
-from convsmith.rewrite.verify import Inputs
+from convsmith.rewrite.inputs import Inputs
 
 aten = torch.ops.aten
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from convsmith.capture import Captured
 from convsmith.rewrite.certificate import Certificate, Cost, Refusal
 from convsmith.rewrite.cost import cost
+from convsmith.rewrite.inputs import Inputs
 from convsmith.rewrite.rule import Rule, Site
 from convsmith.rewrite.surgery import place
-from convsmith.rewrite.verify import Inputs, Proof
+from convsmith.rewrite.verify import Proof
 
 Progress = Callable[[str], None]
 

@@ -17,28 +17,22 @@ networks whose own error happens to be 0.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_flatten, tree_map
 
 from convsmith.capture import Captured, weight_of
 from convsmith.errors import UnsupportedError
 from convsmith.rewrite.cost import terms
+from convsmith.rewrite.inputs import Inputs
 
 U64 = torch.finfo(torch.float64).eps / 2
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a network is called with."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +110,7 @@ def in_float64(captured: Captured) -> Captured:
     twin.module.double()
     for node in twin.module.graph.nodes:
         node.args, node.kwargs = map_aggregate((node.args, node.kwargs), _widened)
+        _widen_new_tensor(node)
         constant = weight_of(twin, node)
         if constant is not None and _widened(constant.dtype) is not constant.dtype:
             owner, _, leaf = str(node.target).rpartition(".")
@@ -124,6 +119,14 @@ def in_float64(captured: Captured) -> Captured:
     twin.kwargs = tree_map(_widened, twin.kwargs)
     twin.refresh()
     return twin
+
+
+def _widen_new_tensor(node: Node) -> None:
+    """Let `torch.ones(3)`, whose dtype the default decides, be float64."""
+    made = node.meta.get("val")
+    is_default = node.kwargs.get("dtype", 0) is None and not node.all_input_nodes
+    if is_default and isinstance(made, Tensor) and made.is_floating_point():
+        node.kwargs = dict(node.kwargs) | {"dtype": torch.float64}
 
 
 def _widened(value: Any) -> Any:

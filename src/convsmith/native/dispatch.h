@@ -7,9 +7,9 @@
 
 namespace convsmith {
 
-std::span<const Target* const> targets();        // best first
-std::span<const Kernel> kernels();               // of the target in use
+std::span<const Target* const> targets();  // best first
+std::span<const Kernel> kernels();         // of the target in use
 const Target& current_target();
-void use_target(const Target& target);           // once, while the module loads
+void use_target(const Target& target);  // once, while the module loads
 
 }  // namespace convsmith

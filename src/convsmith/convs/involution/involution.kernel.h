@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Involution's multiply-add, float32, contiguous NCHW:
+// Involution's multiply-add, float32, contiguous NCHW, with group = c / (C / groups):
 //
-//   y[n, c, i, j] = sum_{r,s} kernels[n, g, r*kernel_w + s, i, j]
+//   y[n, c, i, j] = sum_{r,s} kernels[n, group, r*kernel_w + s, i, j]
 //                             * x[n, c, i*stride_h + r*dilation_h - top,
-//                                       j*stride_w + s*dilation_w - left],    g = c / (c_all / groups)
+//                                       j*stride_w + s*dilation_w - left]
 //
-// The sum runs over the taps that read the image, in the order of r, then s, whatever the target and
-// the number of threads; the others are skipped, so a kernel value that meets only padding is never
-// read.
+// The sum runs over the taps that read the image, in the order of r, then s, whatever the target
+// and the number of threads; the others are skipped, so a kernel value that meets only padding does
+// not matter.
+//
 // Vectors lie along j: the kernel differs at each j, and its values for one tap are contiguous
 // there. The kernels of one output row (49 taps of 56 columns: 11 KB) stay in the first cache while
 // every channel of the group uses them. Bound by loads: two for each multiply-add.
-// Edges: a column whose window leaves the image is summed alone, as is every column at a stride along
-// w. The last vector of a row is moved left to end where the row does, and computes some columns
+//
+// Edges: a column whose window leaves the image is summed alone, as is every column at a stride
+// along w. The last vector inside the image is moved left to end there, and computes some columns
 // again.
 
 struct Involution2dArgs {
@@ -31,15 +33,14 @@ inline bool positions_fit(std::int64_t size, std::int64_t out, std::int64_t stri
   return product_fits(span, out, stride) && product_fits(reach, kernel, dilation) &&
          !__builtin_add_overflow(span, reach, &span) &&
          !__builtin_add_overflow(span, before, &span) &&
-         !__builtin_add_overflow(span, stride, &span) &&
-         !__builtin_add_overflow(span, size, &span);
+         !__builtin_add_overflow(span, stride, &span) && !__builtin_add_overflow(span, size, &span);
 }
 
 inline Status check(const Involution2dArgs& a) {
   for (std::int64_t count : {a.n, a.c, a.h, a.w, a.out_h, a.out_w, a.top, a.left})
     if (count < 0) return Status::bad_sizes;
-  for (std::int64_t step : {a.groups, a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.dilation_h,
-                            a.dilation_w})
+  for (std::int64_t step :
+       {a.groups, a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.dilation_h, a.dilation_w})
     if (step < 1) return Status::bad_sizes;
   if (a.c % a.groups != 0) return Status::bad_sizes;
 
@@ -114,16 +115,16 @@ inline Status involution2d(const Involution2dArgs& a) {
 
   const std::int64_t channels = a.c / a.groups;  // of one group
   const std::int64_t taps = a.kernel_h * a.kernel_w;
-  const std::int64_t macs_per_row = channels * taps * a.out_w;
-  parallel_for(a.n * a.groups * a.out_h, macs_per_row, a.num_threads,
-               [&](std::int64_t begin, std::int64_t end) {
+  const auto rows = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t item = begin; item < end; ++item) {
-      const std::int64_t group = item / a.out_h, i = item % a.out_h;  // groups of the whole batch
+      const std::int64_t group = item / a.out_h;  // of the whole batch
+      const std::int64_t i = item % a.out_h;
       const float* kernels = a.kernels + (group * taps * a.out_h + i) * a.out_w;
       for (std::int64_t c = group * channels; c < (group + 1) * channels; ++c)
         Involution2dRow{a, a.x + c * a.h * a.w, kernels, i * a.stride_h - a.top}.run(
             a.y + (c * a.out_h + i) * a.out_w);
     }
-  });
+  };
+  parallel_for(a.n * a.groups * a.out_h, channels * taps * a.out_w, a.num_threads, rows);
   return Status::ok;
 }

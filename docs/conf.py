@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sphinx reads this: the pages are Markdown, the reference comes from the docstrings."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+project = "convsmith"
+author = "the convsmith maintainers"
+release = version("convsmith")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = f"convsmith {release}"
+myst_heading_anchors = 3
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+suppress_warnings = ["myst.xref_missing"]  # README links point into the repository, not the pages
+
+# Each family explains itself in its own folder; here its page is fetched from there.
+_docs = Path(__file__).parent
+_pages = _docs / "families"
+_pages.mkdir(exist_ok=True)
+for _readme in sorted((_docs.parent / "src" / "convsmith" / "convs").glob("*/README.md")):
+    (_pages / f"{_readme.parent.name}.md").write_text(_readme.read_text())

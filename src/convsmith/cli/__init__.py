@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: one command per file, each importing what it needs only when it is called."""
+
+import sys
+
+import typer
+
+from convsmith.cli import doctor, listing, optimize, train
+from convsmith.errors import ArgumentError, ConvsmithError
+
+app = typer.Typer(
+    name="convsmith",
+    help="The convolution toolkit for PyTorch: a trained network in, the same network out, better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("optimize")(optimize.run)
+app.command("train")(train.run)
+app.command("list")(listing.run)
+app.command("doctor")(doctor.run)
+
+
+def main() -> None:
+    """Run a command: exit code 0 if it is done, 1 if the work failed, 2 if the call was wrong."""
+    try:
+        app()
+    except ConvsmithError as error:
+        print(f"convsmith: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ArgumentError) else 1)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`convsmith optimize`: a trained network in, the same network out, cheaper, with proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convsmith.cli import subject
+from convsmith.cli.options import Json, Quiet, Seed, print_json, progress_console, result_console
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from convsmith.models import Preprocess
+
+
+def run(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A name from `convsmith list`, package.module:callable, or a saved folder."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Its weights (.safetensors .pth .th .npz).")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Labelled images to check it on: a folder or an .npz.")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--input", metavar="N,C,H,W", help="The shape of an input.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Folder to write the result to.")] = None,
+    math: Annotated[str, typer.Option(help="fast or strict.")] = "fast",
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rewrite a trained network into a cheaper one, prove it, and time both.
+
+    Without a MODEL: a small network on real handwritten digits, both of them in the package.
+    """
+    from rich.status import Status
+
+    from convsmith.report import optimization
+    from convsmith.rewrite import optimize
+
+    with Status("loading", console=progress_console) as status:
+        if quiet:
+            status.stop()
+        found = subject.find(model, weights, shape, seed)
+        done = optimize(
+            found.model,
+            found.example,
+            images=_images(images, found.preprocess, is_default=model is None and weights is None),
+            math=math,
+            seed=seed,
+            progress=status.update,
+        )
+        if save is not None:
+            done.save(save, about=_about(found))
+    report: dict[str, Any] = {"model": found.name, **done.report.to_json()}
+    if as_json:
+        print_json(report)
+        return
+    result_console.print(f"\n[bold]{found.name}[/bold], before and after", highlight=False)
+    result_console.print(optimization(report))
+    _say_what_next(save, is_default=model is None)
+
+
+def _images(
+    path: Path | None, preprocess: Preprocess | None, *, is_default: bool
+) -> tuple[Tensor, Tensor] | None:
+    from convsmith.errors import ArgumentError
+    from convsmith.training import digits, load_images
+
+    if path is None:
+        return digits.held_out() if is_default else None
+    if preprocess is None:
+        raise ArgumentError(
+            f"--images {path}: this model does not say how its images are prepared; "
+            "give it a `preprocess` attribute (convsmith.models.Preprocess)"
+        )
+    found = load_images(path, preprocess)
+    return found.batch(range(len(found)))
+
+
+def _about(found: subject.Subject) -> dict[str, Any]:
+    """What travels with the saved network."""
+    steps = found.preprocess.to_json() if found.preprocess else None
+    return {"name": found.name, "input_shape": list(found.example.shape), "preprocess": steps}
+
+
+def _say_what_next(save: Path | None, *, is_default: bool) -> None:
+    if save is not None:
+        result_console.print(
+            f"\n  saved: {save}   (cs.load({str(save)!r}) gives it back)", highlight=False
+        )
+    if is_default:
+        result_console.print(
+            "\n  Try next:\n"
+            "    convsmith optimize --save faster        the same, kept in a folder\n"
+            "    convsmith train digits_vgg --data digits   train this network yourself\n"
+            "    convsmith list                           every network and every convolution\n",
+            highlight=False,
+        )

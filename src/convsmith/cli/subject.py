@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What MODEL, --weights and --input mean: the network a command works on."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convsmith.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from convsmith.models import Preprocess
+
+DEFAULT = "digits_vgg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A network, an input that it takes, and how its images are prepared (None: nobody said)."""
+
+    name: str
+    model: nn.Module
+    example: Tensor
+    preprocess: Preprocess | None
+
+
+def find(model: str | None, weights: Path | None, shape: str | None, seed: int) -> Subject:
+    """The network a command was given: a listed name, a saved folder or package.module:callable.
+
+    Raises:
+        ArgumentError: if it is none of these, or an option does not fit its kind.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    name = model or DEFAULT
+    if Path(name).is_dir():
+        return _saved(name, weights, shape)
+    if ":" in name:
+        return _imported(name, weights, shape)
+    return _listed(name, weights if model or weights else "embedded", shape)
+
+
+def _listed(name: str, weights: Path | str | None, shape: str | None) -> Subject:
+    from convsmith import models
+
+    model = models.create(name, weights=weights)
+    prepared = model.preprocess
+    natural = (1, prepared.channels, prepared.size, prepared.size)
+    return Subject(name=name, model=model, example=_input(shape, natural), preprocess=prepared)
+
+
+def _saved(folder: str, weights: Path | None, shape: str | None) -> Subject:
+    from convsmith.capture import load
+    from convsmith.models import Preprocess
+
+    if weights is not None:
+        raise ArgumentError(
+            f"MODEL {folder}: a saved folder has its weights; leave out --weights {weights}"
+        )
+    model: Any = load(folder)
+    steps = model.about.get("preprocess")
+    return Subject(
+        name=folder,
+        model=model,
+        example=_input(shape, tuple(model.about.get("input_shape", ()))),
+        preprocess=Preprocess.from_json(steps) if steps else None,
+    )
+
+
+def _imported(path: str, weights: Path | None, shape: str | None) -> Subject:
+    module_name, _, attribute = path.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        build = getattr(import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(
+            f"MODEL {path}: {error}; give package.module:callable, importable from this folder"
+        ) from None
+    model = build()
+    if weights is not None:
+        _read_into(model, weights)
+    return Subject(
+        name=path,
+        model=model,
+        example=_input(shape, ()),
+        preprocess=getattr(model, "preprocess", None),
+    )
+
+
+def _read_into(model: nn.Module, weights: Path) -> None:
+    """Weights of a network that is not ours: its own state_dict, by name."""
+    from convsmith.models import read_state
+
+    try:
+        model.load_state_dict(read_state(weights))
+    except RuntimeError as error:
+        raise ArgumentError(f"--weights {weights}: {error}") from None
+
+
+def _input(shape: str | None, natural: tuple[int, ...]) -> Tensor:
+    import torch
+
+    if shape is None and not natural:
+        raise ArgumentError(
+            "--input: nobody said what this model takes; give its shape, for example 1,3,224,224"
+        )
+    try:
+        sizes = natural if shape is None else tuple(int(size) for size in shape.split(","))
+        return torch.randn(sizes)
+    except (ValueError, RuntimeError) as error:
+        raise ArgumentError(f"--input {shape}: {error}; give sizes like 1,3,224,224") from None

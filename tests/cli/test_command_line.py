@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a stranger uses it: real processes, exit codes, stdout and stderr."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONVSMITH = str(Path(sys.executable).with_name("convsmith"))
+
+
+def convsmith(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [CONVSMITH, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=280)
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    program = (
+        "import sys\n"
+        "from convsmith.cli import main\n"
+        "sys.argv = ['convsmith', '--help']\n"
+        "try:\n    main()\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "optimize" in done.stdout
+
+
+def test_list_shows_networks_and_families() -> None:
+    done = convsmith("list", "--json")
+    listed = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert len(listed["families"]) == 12
+    assert {"vgg16", "mobilenet_v2", "digits_vgg"} <= {m["name"] for m in listed["models"]}
+    assert "resnet20" in convsmith("list", "resnet*").stdout
+    assert "nothing here is called" in convsmith("list", "nosuchthing").stdout
+
+
+def test_doctor_tests_every_family() -> None:
+    done = convsmith("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ok"]
+    assert len(found["families"]) == 12
+    assert all(row["error"] <= 1e-5 for row in found["families"])
+    assert found["packages"]["torch"]
+
+
+def test_optimize_without_a_model_shows_the_embedded_network() -> None:
+    done = convsmith("optimize", "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    report = json.loads(done.stdout)
+    assert report["model"] == "digits_vgg"
+    assert report["before"]["images"] == report["after"]["images"] == 397
+    assert report["before"]["top1"] == report["after"]["top1"] >= 0.97 * 397
+    assert report["after"]["parameters"] < report["before"]["parameters"]
+    assert {c["rule"] for c in report["certificates"]} >= {"fold_batchnorm"}
+    assert report["max_abs_error"] < 1e-3
+
+
+def test_a_saved_network_is_a_model_again(tmp_path: Path) -> None:
+    folder = tmp_path / "faster"
+    first = convsmith("optimize", "--save", folder)
+    assert first.returncode == 0, first.stderr
+    assert "Certificates" in first.stdout
+    assert "Try next" in first.stdout
+    again = convsmith("optimize", folder, "--json", "-q")
+    assert again.returncode == 0, again.stderr
+    report = json.loads(again.stdout)
+    assert report["certificates"] == []
+    assert report["notes"]
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+
+def broken():
+    return nn.Linear(3, 3)
+"""
+
+
+def test_a_network_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    done = convsmith("optimize", "mine:build", "--input", "1,3,9,9", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert len(report["certificates"]) == 1
+    assert report["before"]["top1"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["optimize", "mobilnet_v2"], 2, "did you mean mobilenet_v2"),
+        (["optimize", "nowhere:build", "--input", "1,3,9,9"], 2, "No module named 'nowhere'"),
+        (["optimize", "mine:build"], 2, "--input: nobody said what this model takes"),
+        (["optimize", "mine:build", "--input", "1,x"], 2, "give sizes like 1,3,224,224"),
+        (["optimize", "mine:build", "--input", "1,3,9,9", "--images", "."], 2, "preprocess"),
+        (["optimize", "mine:broken", "--input", "1,3,9,9"], 1, "Linear"),
+        (["optimize", "resnet20", "--weights", "absent.pth"], 2, "absent.pth"),
+        (["optimize", "--math", "sloppy"], 2, "sloppy"),
+        (["optimize", "."], 1, "graph.json"),
+        (["train", "lenet5", "--epochs", "0"], 2, "epochs 0"),
+        (["train", "lenet5", "--save", "mine.py"], 2, "nothing is overwritten"),
+        (["juggle"], 2, "juggle"),
+    ],
+)
+def test_what_goes_wrong_is_said(tmp_path: Path, words: list[str], code: int, message: str) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    done = convsmith(*words, cwd=tmp_path)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_training_reproduces_the_embedded_network(tmp_path: Path) -> None:
+    file = tmp_path / "trained.safetensors"
+    done = convsmith("train", "digits_vgg", "--data", "digits", "--save", file, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["held_out_accuracy"] >= 0.97
+    assert file.exists()
+    used = convsmith("optimize", "digits_vgg", "--weights", file, "--json", "-q")
+    assert used.returncode == 0, used.stderr
+
+
+@pytest.mark.slow
+def test_mobilenet_v2_on_imagenet_pictures(shared_data: Path) -> None:
+    weights = shared_data / "weights" / "mobilenet_v2_1.0_224_quant.npz"
+    words = ["--weights", weights, "--images", shared_data / "imagenet", "--json"]
+    done = convsmith("optimize", "mobilenet_v2", *words)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    for side in (report["before"], report["after"]):
+        assert (side["top1"], side["top5"], side["images"]) == (36, 39, 40)
+        assert side["ms"] > 0
+    assert report["max_abs_error"] < 1e-3
+    assert any("fold" in note for note in report["notes"])
+
+
+@pytest.mark.slow
+def test_resnet20_loses_every_batch_norm(shared_data: Path) -> None:
+    weights = shared_data / "weights" / "cifar10_resnet20-12fca82f.th"
+    images = shared_data / "cifar10" / "lossless_train_0_1999.npz"
+    words = ["optimize", "resnet20", "--weights", weights, "--images", images, "--json"]
+    done = convsmith(*words)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["before"]["top1"] == report["after"]["top1"] == 1997
+    folds = [c for c in report["certificates"] if c["rule"] == "fold_batchnorm"]
+    assert len(folds) == 19

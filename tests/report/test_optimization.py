@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The text of an optimization: what is shown, and that names cannot inject markup."""
+
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from convsmith.report import optimization
+
+
+def text_of(report: dict[str, Any], width: int = 100) -> str:
+    console = Console(width=width, record=True, file=StringIO())
+    console.print(optimization(report))
+    return console.export_text()
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    side = {"ms": 4.0, "macs": 1000, "parameters": 200, "top1": 36, "top5": 39, "images": 40}
+    return {
+        "before": side,
+        "after": {**side, "ms": 2.0, "parameters": 190},
+        "max_abs_error": 1e-6,
+        "max_rel_error": 2e-7,
+        "certificates": [
+            {"rule": "fold", "where": ["conv1", "bn1"], "kind": "exact", "proof_error": 1e-15}
+        ],
+        "refused": [],
+        "notes": ["inputs are random"],
+        **changes,
+    }
+
+
+def test_before_and_after_stand_side_by_side() -> None:
+    text = text_of(report())
+    assert "4.00" in text
+    assert "2.00x" in text
+    assert "36 of 40" in text
+    assert "-5.00%" in text
+    assert "conv1, bn1" in text
+    assert "inputs are random" in text
+
+
+def test_without_labels_no_accuracy_is_shown() -> None:
+    side = {"ms": 4.0, "macs": 1000, "parameters": 200, "top1": None, "top5": None, "images": 2}
+    text = text_of(report(before=side, after=side))
+    assert "guess" not in text
+
+
+def test_no_certificates_is_said() -> None:
+    assert "No rewrite applied" in text_of(report(certificates=[]))
+
+
+def test_long_lists_of_refusals_are_counted() -> None:
+    refused = [{"rule": "merge", "where": [f"layer{i}"], "why": "padding"} for i in range(20)]
+    text = text_of(report(refused=refused))
+    assert "layer7" in text
+    assert "layer8" not in text
+    assert "12 more of merge" in text
+
+
+def test_markup_in_a_name_is_only_text() -> None:
+    certificate = {"rule": "r", "where": ["[red]x[/red]"], "kind": "exact", "proof_error": 0.0}
+    assert "[red]x[/red]" in text_of(report(certificates=[certificate], notes=["[bold]n"]))
+
+
+def test_nothing_is_wider_than_the_terminal() -> None:
+    refused = [{"rule": "merge", "where": ["a.b" * 40], "why": "because " * 40}]
+    assert max(map(len, text_of(report(refused=refused)).splitlines())) <= 100

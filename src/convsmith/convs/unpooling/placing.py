@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Max unpooling: each value goes back to the place it was taken from, zeros elsewhere."""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+
+from convsmith.errors import ArgumentError, ShapeError
+
+
+def place(x: Tensor, indices: Tensor, size: Sequence[int]) -> Tensor:
+    """A plane of zeros for each channel with x[n, c, p] at the place that indices[n, c, p] counts
+    row by row.
+
+    Raises:
+        ArgumentError: if indices are not int64.
+        ShapeError: if x and indices differ in shape, or an index is outside the plane. The index
+            itself is checked where it can be read: not under `torch.compile` and `torch.export`.
+    """
+    if indices.dtype != torch.int64:
+        raise ArgumentError(
+            f"unpooling: indices are {indices.dtype}; they must be torch.int64, as pooling with "
+            "return_indices=True makes them"
+        )
+    if indices.shape != x.shape:
+        raise ShapeError(
+            f"unpooling: indices {tuple(indices.shape)} and x {tuple(x.shape)} must have the same "
+            "shape: one place for each value"
+        )
+    if _can_be_read(indices):
+        _check_range(indices, size)
+    first = x.ndim - len(size)
+    values = x.flatten(first)
+    plane = values.new_zeros(*values.shape[:-1], prod(size))
+    return plane.scatter(-1, indices.flatten(first), values).unflatten(-1, tuple(size))
+
+
+def _can_be_read(indices: Tensor) -> bool:
+    return not is_compiling() and type(indices) is Tensor and not indices.is_meta
+
+
+def _check_range(indices: Tensor, size: Sequence[int]) -> None:
+    if not indices.numel():
+        return
+    least, greatest = torch.aminmax(indices)
+    if least >= 0 and greatest < prod(size):
+        return
+    where = ((indices < 0) | (indices >= prod(size))).nonzero()[0].tolist()
+    raise ShapeError(
+        f"unpooling: indices{where} is {indices[tuple(where)].item()}, but a plane of "
+        f"{' x '.join(map(str, size))} has the places 0 to {prod(size) - 1}; give the indices of "
+        "the pooling that made x, and its input size as output_size if it was not a whole number "
+        "of pools"
+    )

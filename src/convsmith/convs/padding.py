@@ -7,7 +7,21 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from convsmith.errors import ArgumentError, ShapeError
 from convsmith.geometry import Padding, Pairs, padding_pairs, same_padding
+
+MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def checked_mode(mode: str) -> str:
+    """A layer's `padding_mode`, one of torch's.
+
+    Raises:
+        ArgumentError: if it is none of them.
+    """
+    if mode not in MODES:
+        raise ArgumentError(f"padding_mode: {mode!r} must be one of {', '.join(MODES)}")
+    return mode
 
 
 def resolve(
@@ -17,11 +31,21 @@ def resolve(
     stride: Sequence[int],
     dilation: Sequence[int],
 ) -> Pairs:
-    """(before, after) per axis for this input; 'same' with any stride."""
-    pairs = padding_pairs(padding, len(kernel_size))
+    """(before, after) per axis for this input; 'same' with any stride.
+
+    Raises:
+        ShapeError: if 'same' meets an input or a kernel of another number of axes.
+    """
+    axes = len(stride)
+    pairs = padding_pairs(padding, axes)
     if pairs != "same":
         return pairs
-    sizes = x.shape[-len(kernel_size) :]
+    if x.ndim not in (axes + 1, axes + 2) or len(kernel_size) != axes:
+        raise ShapeError(
+            f"padding 'same': input {tuple(x.shape)} and kernel {tuple(kernel_size)} do not have "
+            f"{axes} spatial axes"
+        )
+    sizes = x.shape[-axes:]
     return tuple(
         same_padding(*row) for row in zip(sizes, kernel_size, stride, dilation, strict=True)
     )

@@ -25,7 +25,7 @@ from convsmith.convs.connection_table.tables import (
     lenet5_table,
     one_to_one_table,
 )
-from convsmith.convs.padding import as_torch, pad, resolve
+from convsmith.convs.padding import as_torch, checked_mode, pad, resolve
 from convsmith.convs.standard import conv2d
 from convsmith.convs.windows import windows
 from convsmith.errors import ShapeError
@@ -175,7 +175,7 @@ class TableConv2d(nn.Module):
         self.stride = per_axis("stride", stride, 2)
         self.padding = padding if isinstance(padding, str) else as_torch(padding_pairs(padding, 2))
         self.dilation = per_axis("dilation", dilation, 2)
-        self.padding_mode = padding_mode
+        self.padding_mode = checked_mode(padding_mode)
         shape = (len(self.table), *self.geometry.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = (

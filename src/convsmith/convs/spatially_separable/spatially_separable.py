@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from convsmith.convs.padding import as_torch
+from convsmith.convs.padding import as_torch, checked_mode
 from convsmith.convs.spatially_separable.factors import factorize
 from convsmith.convs.spatially_separable.passes import SpatiallySeparableGeometry, in_passes
 from convsmith.convs.standard import conv2d, conv3d
@@ -135,7 +135,7 @@ class _SpatiallySeparable(nn.Module):
             padding if isinstance(padding, str) else as_torch(padding_pairs(padding, self.axes))
         )
         self.dilation = per_axis("dilation", dilation, self.axes)
-        self.padding_mode = padding_mode
+        self.padding_mode = checked_mode(padding_mode)
         self.rank = max(1, out_channels // max(1, groups)) if rank is None else rank
         for name, one in zip(self.weight_names, self.geometry.passes(), strict=True):
             shape = (one.out_channels, one.in_channels // groups, *one.kernel_size)

@@ -12,6 +12,7 @@ import pytest
 import convsmith
 from convsmith import native
 from convsmith.errors import NativeError
+from convsmith.native import core
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
 
@@ -47,7 +48,7 @@ def test_a_target_that_this_machine_lacks_is_an_error_that_lists_the_choices() -
     for target in ["haswell", "AVX2", "", *lacking]:
         message = rf"CONVSMITH_TARGET='{target}' is not a target.* choose one of {choices}, or"
         with pytest.raises(NativeError, match=message):
-            native._choose_target(native._core, target)
+            core._choose_target(core._core, target)
     assert native.info()["target"] == info["target"]
 
 

@@ -6,7 +6,7 @@
 
 namespace convsmith {
 
-// convsmith/native/__init__.py turns each of these but `ok` into a NativeError.
+// convsmith/native/core.py turns each of these but `ok` into a NativeError.
 enum class Status : int { ok = 0, bad_sizes = 1, overflow = 2 };
 
 // Pointers and sizes arrive as a row of int64; each kernel's Args struct names them, in order.

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading the compiled core and calling its kernels on rows of integers."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+# Before the core: torch brings the OpenMP runtime whose threads both are to share.
+import torch
+
+from convsmith.errors import NativeError
+
+_WHY = {
+    1: "the sizes do not fit together",
+    2: "the sizes overflow 64-bit integers",
+}
+
+
+def _load() -> ModuleType | None:
+    if os.environ.get("CONVSMITH_NATIVE") == "0":
+        return None
+    try:
+        return import_module("convsmith.native._core")
+    except ImportError:
+        return None
+
+
+def _choose_target(core: ModuleType, wanted: str | None) -> None:
+    choices = core.target_names(only_supported=True)
+    if wanted is not None and wanted not in choices:
+        raise NativeError(
+            f"native: CONVSMITH_TARGET={wanted!r} is not a target of this machine; "
+            f"choose one of {', '.join(choices)}, or leave it unset for {choices[0]}."
+        )
+    core.use_target(choices[0] if wanted is None else wanted)
+
+
+_core = _load()
+if _core is not None:
+    _choose_target(_core, os.environ.get("CONVSMITH_TARGET"))
+_INDEX = {} if _core is None else {name: i for i, name in enumerate(_core.kernel_names())}
+
+
+def available() -> bool:
+    """Whether the compiled core is loaded."""
+    return _core is not None
+
+
+def run(kernel: str, *integers: int) -> None:
+    """Run a kernel on addresses and sizes, in the order of its Args struct, on torch's threads.
+
+    Nothing is looked up behind an address: the caller vouches for dtype, layout and lifetime.
+
+    Raises:
+        NativeError: if the core is missing, has no such kernel, or refuses the sizes.
+    """
+    if _core is None or kernel not in _INDEX:
+        raise NativeError(
+            f"native: no kernel {kernel!r} (there are: {', '.join(_INDEX) or 'none'}); "
+            "ask native.available() first and fall back to the reference."
+        )
+    try:
+        status = _core.run(_INDEX[kernel], (*integers, torch.get_num_threads()))
+    except (ValueError, RuntimeError, OverflowError) as error:
+        raise NativeError(f"native: {kernel} was called with {integers}: {error}.") from None
+    if status != 0:
+        raise NativeError(f"native: {kernel} refused {integers}: {_WHY[status]}.")
+
+
+def new_output(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Memory for a kernel's output; every element is the kernel's to write."""
+    return like.new_empty(shape)
+
+
+def info() -> dict[str, Any]:
+    """What `convsmith doctor` shows: targets, threads, kernels and the OpenMP runtimes mapped."""
+    core = _core
+    return {
+        "available": core is not None,
+        "target": core and core.target_in_use(),
+        "targets_compiled": core.target_names(only_supported=False) if core else [],
+        "targets_supported": core.target_names(only_supported=True) if core else [],
+        "kernels": list(_INDEX),
+        "threads": torch.get_num_threads(),
+        "openmp": _openmp_runtimes(),
+        "extension": core and core.__file__,
+    }
+
+
+def _openmp_runtimes() -> list[str]:
+    """Files of the OpenMP runtimes in this process; more than one means two pools of threads."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return []
+    paths = {line.split()[-1] for line in maps.read_text().splitlines() if "/" in line}
+    return sorted(p for p in paths if Path(p).name.startswith(("libgomp", "libomp", "libiomp")))

@@ -14,6 +14,7 @@ from convsmith.capture.canonical import write_out_arguments
 from convsmith.capture.encoding import DTYPES, decode, decode_structure
 from convsmith.capture.guards import parse_guard
 from convsmith.capture.network import RESERVED, Network
+from convsmith.capture.quiet import quiet
 from convsmith.capture.record import GRAPH_FILE, NodeRecord, Record, TensorRecord, read_record
 from convsmith.capture.shapes import compute_shapes
 from convsmith.capture.sizes import Contract, Input
@@ -135,6 +136,11 @@ def _graph(record: Record) -> fx.Graph:
             raise FormatError(f"load: {item.name} cannot name a node; the file is damaged.")
         if item.module:
             node.meta["nn_module_stack"] = {item.module: (item.module, "")}
+    unread = tensors - {str(node.target) for node in nodes.values() if node.op == "get_attr"}
+    if unread:
+        raise FormatError(
+            f"load: no node reads the tensors {sorted(unread)[:5]}; the file is damaged."
+        )
     made = [node.name for node in nodes.values() if node.op == "placeholder"]
     if made != [item.name for item in record.inputs]:
         raise FormatError(
@@ -224,7 +230,8 @@ def _check_runs(network: Network) -> None:
     """Compute the shapes at the recorded sizes: wrong arguments show without data or memory."""
     contract = network.contract
     try:
-        shapes = compute_shapes(network, contract.inputs)
+        with quiet():
+            shapes = compute_shapes(network, contract.inputs)
     except Exception as error:  # an operator given wrong arguments may raise anything
         reason = str(error).strip().split("\n")[0][:200]
         raise FormatError(

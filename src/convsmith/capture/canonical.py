@@ -52,6 +52,7 @@ def canonicalise(graph: fx.Graph, owner: str) -> None:
     Raises:
         CaptureError: if something is changed in place that the caller or another value still sees.
     """
+    _refuse_regions(graph, owner)
     _drop_checks(graph)
     _functionalise(graph, owner)
     _drop_identities(graph)
@@ -65,6 +66,18 @@ def operator_name(node: fx.Node) -> str:
     """The operator's qualified name without overload ("aten::relu_"), "" for other nodes."""
     called = overload(node)
     return called._schema.name if called is not None else ""
+
+
+def _refuse_regions(graph: fx.Graph, owner: str) -> None:
+    """A graph within the graph (autocast, cond) would hide its operators from every rule."""
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            line = source_line(node)
+            raise CaptureError(
+                f"capture: {owner}: {node.target.name()} in module {module_path(node)!r} ({line}) "
+                f"runs a part of the model as a graph of its own; a captured graph is flat; "
+                f"set the dtype of the model instead of autocast, and leave out control flow."
+            )
 
 
 def _drop_checks(graph: fx.Graph) -> None:

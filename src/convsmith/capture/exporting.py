@@ -2,12 +2,8 @@
 """Taking the graph of a model with torch.export, with as many free sizes as the model allows."""
 
 import copy
-import io
-import logging
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -20,6 +16,7 @@ from torch.utils import _pytree as pytree
 from convsmith.capture.canonical import canonicalise
 from convsmith.capture.graph import Captured
 from convsmith.capture.network import RESERVED, Network
+from convsmith.capture.quiet import quiet
 from convsmith.capture.shapes import may_vary, settle
 from convsmith.errors import ArgumentError, CaptureError
 
@@ -83,25 +80,22 @@ def capture(model: nn.Module, example: Any, *, kwargs: Mapping[str, Any] | None 
     keywords = dict(kwargs or {})
     _check(model, args, keywords)
     worked = _copied(model).eval()
-    error: Exception | None = None
     for attempt in _attempts(args, keywords):
         try:
             module = _exported(worked, attempt)
         except CaptureError:
             raise
-        except (
-            Exception
-        ) as failure:  # torch.export fails with sympy's, dynamo's and its own exceptions
-            error = failure
+        except Exception as failure:  # sympy's, dynamo's, torch.export's own or the model's
+            last, error = attempt, failure
             continue
         return Captured(module, attempt.args, attempt.kwargs, model.training)
-    raise _explained(model, worked, error) from error
+    raise _explained(model, worked, last, error) from error
 
 
 def _exported(worked: nn.Module, attempt: _Attempt) -> Network:
     name = type(worked).__name__
     # Without gradients, `with torch.no_grad()` inside the model leaves no trace in the graph.
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.export.export(
             worked,
             attempt.args,
@@ -115,20 +109,6 @@ def _exported(worked: nn.Module, attempt: _Attempt) -> Network:
         module.meta["class_name"] = name
         module.meta["contract"] = settle(module, pytree.tree_leaves((attempt.args, attempt.kwargs)))
     return module.eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch from printing about attempts whose failure is expected."""
-    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _attempts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Attempt]:
@@ -202,24 +182,30 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _explained(model: nn.Module, worked: nn.Module, error: Exception | None) -> CaptureError:
-    """The last attempt's failure in one sentence, at the module and line of the user's code where
-    it happened.
-    """
+def _explained(
+    model: nn.Module, worked: nn.Module, attempt: _Attempt, error: Exception
+) -> CaptureError:
+    """The last attempt's failure in one sentence, at the module and line where it happened."""
+    rule = "a model is captured if its path does not depend on the values of tensors"
+    remedy = "rewrite that line with tensor operations (torch.where)"
+    try:
+        with quiet(), torch.no_grad():
+            worked(*attempt.args, **attempt.kwargs)
+    except Exception as own:  # the model's own failure is the clearer one
+        error, rule = own, "the model itself does not run on the example"
+        remedy = "give an example that it accepts"
     path, line = _place(worked, error)
     reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
     return CaptureError(
         f"capture: {type(model).__name__}: the graph cannot be taken at module {path!r} ({line}): "
-        f"{reason}; a model is captured if its path does not depend on the values of tensors and "
-        f"it runs on the example; see whether model(*example) runs, then rewrite that line with "
-        "tensor operations (torch.where)."
+        f"{reason}; {rule}; {remedy}."
     )
 
 
-def _place(worked: nn.Module, error: Exception | None) -> tuple[str, str]:
+def _place(worked: nn.Module, error: Exception) -> tuple[str, str]:
     paths = {id(module): path for path, module in worked.named_modules()}
     path, line = "", "an unknown line"
-    for frame, number in traceback.walk_tb(error.__traceback__ if error else None):
+    for frame, number in traceback.walk_tb(error.__traceback__):
         module = frame.f_locals.get("self")
         path = paths.get(id(module), path) if isinstance(module, nn.Module) else path
         file = PurePath(frame.f_code.co_filename)

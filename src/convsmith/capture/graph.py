@@ -72,10 +72,21 @@ class Captured:
         """
         self.module.graph.eliminate_dead_code()
         self.module.graph.lint()
-        self.module.delete_all_unused_submodules()
+        _drop_unused_tensors(self.module)
         self.module.recompile()
         leaves = pytree.tree_leaves((self.example, self.kwargs))
         self.module.meta["contract"] = refreshed(self.module, leaves, self.contract, widen=widen)
+
+
+def _drop_unused_tensors(module: fx.GraphModule) -> None:
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+    names += [name for name, _ in module.named_buffers(remove_duplicate=False)]
+    for name in names:
+        if name not in read:
+            path, _, leaf = name.rpartition(".")
+            delattr(module.get_submodule(path), leaf)
+    module.delete_all_unused_submodules()
 
 
 def overload(node: fx.Node) -> torch._ops.OpOverload | None:

@@ -34,7 +34,7 @@ _ATEN_BY_PURPOSE = {
     ),
     "normalisation": (
         "batch_norm.default instance_norm.default group_norm.default layer_norm.default "
-        "rms_norm.default"
+        "rms_norm.default _weight_norm.default"
     ),
     "activation": (
         "relu.default relu6.default leaky_relu.default prelu.default rrelu.default "

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What graph.json says of a network: the other direction is in building.py."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,9 +18,12 @@ from convsmith.capture.sizes import Input
 from convsmith.errors import UnsupportedError
 
 
-def tensors_of(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from network.named_parameters(remove_duplicate=False)
-    yield from network.named_buffers(remove_duplicate=False)
+def tensors_of(network: Network) -> dict[str, torch.Tensor]:
+    """The parameters and buffers that the graph reads, by name."""
+    read = {node.target for node in network.graph.nodes if node.op == "get_attr"}
+    parameters = network.named_parameters(remove_duplicate=False)
+    buffers = network.named_buffers(remove_duplicate=False)
+    return {name: tensor for name, tensor in chain(parameters, buffers) if name in read}
 
 
 def owned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from convsmith.capture.building import put_together
 from convsmith.capture.graph import Captured
 from convsmith.capture.network import Network
+from convsmith.capture.quiet import quiet
 from convsmith.capture.record import FORMAT, GRAPH_FILE, TENSOR_FILE
 from convsmith.capture.recording import owned, record_of, tensors_of
 from convsmith.capture.shapes import compute_shapes
@@ -57,7 +58,7 @@ def save(
     target = Path(folder).absolute()
     _check_replaceable(target)
     _check_runs(network)
-    tensors = dict(tensors_of(network))
+    tensors = tensors_of(network)
     text = _json(record_of(network, tensors) | ({} if about is None else {"about": dict(about)}))
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as parent:
         written = Path(parent, "new")
@@ -72,7 +73,7 @@ def taken_apart(network: Network) -> tuple[Any, ...]:
     """For pickle and copies between processes: the same record and values that a saved folder
     holds.
     """
-    tensors = dict(tensors_of(network))
+    tensors = tensors_of(network)
     return put_together, (_json(record_of(network, tensors)), owned(tensors))
 
 
@@ -90,7 +91,8 @@ def _check_runs(network: Network) -> None:
     first.
     """
     try:
-        compute_shapes(network, network.contract.inputs)
+        with quiet():
+            compute_shapes(network, network.contract.inputs)
     except Exception as error:  # any operator may raise anything
         raise ArgumentError(
             f"save: the network does not run on the inputs it was captured for "

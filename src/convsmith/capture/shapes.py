@@ -13,12 +13,14 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 import torch
 from torch import fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils._sympy.printers import PythonPrinter
 
 from convsmith.capture.guards import parse_guard
+from convsmith.capture.quiet import quiet
 from convsmith.capture.sizes import Contract, Input
 
 _TORCH = Path(torch.__file__).parent
@@ -166,7 +168,8 @@ def compute_shapes(module: fx.GraphModule, inputs: Sequence[Input]) -> dict[fx.N
 
 def _run(module: fx.GraphModule, mode: FakeTensorMode, fakes: Sequence[Any]) -> dict[fx.Node, Any]:
     interpreter = _Shapes(module, mode)
-    with mode, torch.no_grad():
+    # Without it, operators such as `pad` run in C++ on plain numbers and fix every size they meet.
+    with mode, enable_python_dispatcher(), torch.no_grad():
         interpreter.run(*fakes, enable_io_processing=False)
     return interpreter.vals
 
@@ -204,8 +207,9 @@ def refreshed(
     batch_only = [tuple(flag and axis == 0 for axis, flag in enumerate(flags)) for flags in wanted]
     for free in (wanted, batch_only):
         try:
-            propagate(module, leaves, free)
-            found = settle(module, leaves)
+            with quiet():
+                propagate(module, leaves, free)
+                found = settle(module, leaves)
         except (
             Exception
         ):  # sympy and torch fail here in ways of their own: fewer free sizes are the answer

@@ -20,6 +20,7 @@ from convsmith.convs.transposed.transposed import (
 from convsmith.errors import ShapeError
 from convsmith.family import Family, Sample, grouped_picture, register
 from convsmith.geometry import (
+    Geometry,
     Ints,
     Padding,
     Pairs,
@@ -195,7 +196,7 @@ class ConvTranspose3d(_Transposed, nn.ConvTranspose3d):
     axes = 3
 
 
-def recognizes(geometry: Any) -> bool:
+def recognizes(geometry: Geometry) -> bool:
     """Whether it stamps instead of reading windows."""
     return isinstance(geometry, TransposedGeometry)
 

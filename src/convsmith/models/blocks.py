@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several networks are made of."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+
+def normed(layer: nn.Module, channels: int, *, norm: bool, activation: bool) -> nn.Sequential:
+    """A convolution, its batch-norm unless that is folded into it, and ReLU6 where one follows."""
+    parts = [layer]
+    if norm:
+        parts.append(nn.BatchNorm2d(channels))
+    if activation:
+        parts.append(nn.ReLU6(inplace=True))
+    return nn.Sequential(*parts)
+
+
+def divisible_by_8(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, that is not more than a tenth below `channels`."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def weighted_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every convolution and linear layer with its name, in the order the network runs them."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            yield name, module

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MobileNet v1: a depthwise and a pointwise convolution, thirteen times.
+
+Source: Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+Applications, 2017, arXiv:1704.04861, table 1. 4.23 million parameters and 569 million macs at
+width 1 and 224 x 224 pixels.
+"""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from convsmith.convs import Conv2d, DepthwiseConv2d, PointwiseConv2d
+from convsmith.models.blocks import normed
+from convsmith.models.network import Model, Network
+from convsmith.models.preprocess import Preprocess
+
+# (output channels, stride) of each depthwise separable pair
+_PAIRS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
+_PAIRS += [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
+
+
+class MobileNetV1(Model):
+    """The network of table 1, its channels multiplied by `width` (at least 8 remain).
+
+    `norm=False` is the form whose batch-norms are folded into biased convolutions;
+    `padding="same"` is TensorFlow's, which pads after the image where the stride is 2.
+
+    >>> MobileNetV1(width=0.25, num_classes=10).features[0][0].out_channels
+    8
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        width: float = 1.0,
+        norm: bool = True,
+        padding: int | Literal["same"] = 1,
+    ) -> None:
+        super().__init__()
+        channels = max(8, int(32 * width))
+        stem = Conv2d(in_channels, channels, 3, stride=2, padding=padding, bias=not norm)
+        layers = [normed(stem, channels, norm=norm, activation=True)]
+        for published, stride in _PAIRS:
+            depthwise = DepthwiseConv2d(channels, 3, stride, padding, bias=not norm)
+            layers.append(normed(depthwise, channels, norm=norm, activation=True))
+            outputs = max(8, int(published * width))
+            pointwise = PointwiseConv2d(channels, outputs, bias=not norm)
+            layers.append(normed(pointwise, outputs, norm=norm, activation=True))
+            channels = outputs
+        self.features = nn.Sequential(*layers)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, num_classes): raw scores."""
+        return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+MOBILENET_V1 = Network(
+    name="mobilenet_v1",
+    build=MobileNetV1,
+    num_classes=1000,
+    preprocess=Preprocess(size=224, crop=0.875, mean=(127.5,) * 3, std=(127.5,) * 3, scale=1.0),
+    source="Howard et al. 2017, arXiv:1704.04861",
+    description="Thirteen depthwise separable pairs; the width multiplier trades accuracy for cost",
+)

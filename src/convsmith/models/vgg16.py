@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VGG-16: thirteen 3x3 convolutions, five poolings, three linear layers.
+
+Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition,
+2015, arXiv:1409.1556, table 1, configuration D. 138,357,544 parameters, of which the first linear
+layer (7 x 7 x 512 to 4096) has 102,764,544. Parameters are named as torchvision names them.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from convsmith.convs import Conv2d
+from convsmith.models.network import Model, Network
+from convsmith.models.preprocess import Preprocess
+
+_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+def vgg_features(
+    in_channels: int, stages: Sequence[Sequence[int]], *, norm: bool = False
+) -> nn.Sequential:
+    """Stages of 3x3 convolutions with ReLU, each stage ended by a 2x2 pooling."""
+    layers: list[nn.Module] = []
+    for stage in stages:
+        for inputs, outputs in pairwise((in_channels, *stage)):
+            layers.append(Conv2d(inputs, outputs, 3, padding=1, bias=not norm))
+            if norm:
+                layers.append(nn.BatchNorm2d(outputs))
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.MaxPool2d(2))
+        in_channels = stage[-1]
+    return nn.Sequential(*layers)
+
+
+class VGG16(Model):
+    """Configuration D, every layer's channels multiplied by `width`.
+
+    `image_size` is the side of the images; the first linear layer reads `image_size // 32` squared
+    positions.
+
+    >>> VGG16(width=0.125, image_size=64, num_classes=10).classifier[0]
+    Linear(in_features=256, out_features=512, bias=True)
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        width: float = 1.0,
+        image_size: int = 224,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        stages = [[max(1, int(channels * width)) for channels in stage] for stage in _STAGES]
+        hidden = max(1, int(4096 * width))
+        self.features = vgg_features(in_channels, stages)
+        self.classifier = nn.Sequential(
+            nn.Linear(stages[-1][-1] * (image_size // 32) ** 2, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, image_size, image_size) to (n, num_classes): raw scores."""
+        return self.classifier(self.features(x).flatten(1))
+
+
+VGG_16 = Network(
+    name="vgg16",
+    build=VGG16,
+    num_classes=1000,
+    preprocess=Preprocess(
+        size=224, crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), scale=255.0
+    ),
+    source="Simonyan and Zisserman 2015, arXiv:1409.1556",
+    description="Thirteen 3x3 convolutions and three linear layers (configuration D)",
+)

@@ -29,6 +29,13 @@ def test_same_refuses_another_number_of_axes(
         resolve("same", torch.zeros(shape), kernel, (1, 1), (1, 1))
 
 
+def test_a_span_beyond_an_int64_is_refused() -> None:
+    """torch 2.13 overflows here and gives a result."""
+    message = f"span of kernel 3 with dilation {2**62}: {2**63 + 1} does not fit in a signed 64-bit"
+    with pytest.raises(ShapeError, match=re.escape(message)):
+        resolve(0, torch.zeros(1, 1, 8), (3,), (1,), (2**62,))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_pad_names_the_axes_in_order(mode: str) -> None:
     x = torch.arange(12.0).reshape(1, 1, 3, 4)

@@ -62,6 +62,10 @@ def test_a_window_fills_in_its_defaults() -> None:
         ({"kernel_size": (3,), "padding": -1}, "padding: -1 must be at least 0"),
         ({"kernel_size": (3,), "padding": ""}, "padding: '' must be 'same', 'valid', integers"),
         ({"kernel_size": (3, 3), "stride": (1, 2, 3)}, "stride: (1, 2, 3) has 3 entries; 2 axes"),
+        (
+            {"kernel_size": (3,), "dilation": (2**62,)},
+            f"span of kernel 3 with dilation {2**62}: {2**63 + 1} does not fit in a signed 64-bit",
+        ),
         ({"kernel_size": (2**63,)}, f"kernel_size: {2**63} does not fit"),
     ],
 )

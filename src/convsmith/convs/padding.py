@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convsmith.errors import ArgumentError, ShapeError
-from convsmith.geometry import Padding, Pairs, padding_pairs, same_padding
+from convsmith.geometry import Padding, Pairs, padding_pairs, same_padding, span
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -34,9 +34,12 @@ def resolve(
     """(before, after) per axis for this input; 'same' with any stride.
 
     Raises:
-        ShapeError: if 'same' meets an input or a kernel of another number of axes.
+        ShapeError: if 'same' meets an input or a kernel of another number of axes, or an int64
+            cannot hold the kernel's span (torch would compute something else).
     """
     axes = len(stride)
+    for kernel, step in zip(kernel_size, dilation, strict=False):  # torch refuses another rank
+        span(kernel, step)
     pairs = padding_pairs(padding, axes)
     if pairs != "same":
         return pairs

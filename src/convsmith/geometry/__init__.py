@@ -5,6 +5,7 @@ from convsmith.geometry.axis import Axis as Axis
 from convsmith.geometry.axis import TransposedAxis as TransposedAxis
 from convsmith.geometry.axis import same_padding as same_padding
 from convsmith.geometry.axis import same_transposed_padding as same_transposed_padding
+from convsmith.geometry.axis import span as span
 from convsmith.geometry.cone import Cone as Cone
 from convsmith.geometry.convolution import Geometry as Geometry
 from convsmith.geometry.convolution import Macs as Macs

@@ -9,6 +9,18 @@ from convsmith.geometry.cone import Cone, Interval
 from convsmith.geometry.integers import checked, listable
 
 
+def span(kernel: int, dilation: int = 1) -> int:
+    """Positions from the first tap to the last, both counted: dilation (kernel - 1) + 1.
+
+    Raises:
+        ShapeError: if it exceeds int64.
+
+    >>> span(3, 4)
+    9
+    """
+    return checked(dilation * (kernel - 1) + 1, f"span of kernel {kernel} with dilation {dilation}")
+
+
 def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
     """Zeros before and after that make the output ceil(size / stride) long; an odd one goes after.
 
@@ -19,9 +31,9 @@ def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> 
     >>> same_padding(224, 3, 2), same_padding(225, 3, 2), same_padding(7, 1, 2)
     ((0, 1), (1, 1), (0, 0))
     """
-    span = dilation * (kernel - 1) + 1
-    total = span - 1 - (size - 1) % stride
-    if span < stride:  # only here can it be negative; a symbolic size needs no guard elsewhere
+    taps_span = span(kernel, dilation)
+    total = taps_span - 1 - (size - 1) % stride
+    if taps_span < stride:  # only here can it be negative; a symbolic size needs no guard elsewhere
         total = max(total, 0)
     return total // 2, total - total // 2
 
@@ -37,7 +49,7 @@ def same_transposed_padding(
     >>> same_transposed_padding(4, 2), same_transposed_padding(3, 2), same_transposed_padding(1, 2)
     ((1, 1, 0), (0, 1, 0), (0, 0, 1))
     """
-    excess = dilation * (kernel - 1) + 1 - stride
+    excess = span(kernel, dilation) - stride
     crop = max(excess, 0)
     return crop // 2, crop - crop // 2, max(-excess, 0)
 
@@ -64,8 +76,8 @@ class Axis:
 
     @property
     def span(self) -> int:
-        """Distance from the first tap to the last, both counted: dilation (kernel - 1) + 1."""
-        return self.dilation * (self.kernel - 1) + 1
+        """Inputs from the first that an output reads to the last, both counted."""
+        return span(self.kernel, self.dilation)
 
     def output_size(self, size: int, *, ceil_mode: bool = False) -> int:
         """floor((size + before + after - span) / stride) + 1; with `ceil_mode` (pooling) rounded
@@ -138,8 +150,8 @@ class TransposedAxis:
 
     @property
     def span(self) -> int:
-        """Outputs from the first to the last that one input adds to, both counted."""
-        return self.dilation * (self.kernel - 1) + 1
+        """Outputs from the first that an input adds to to the last, both counted."""
+        return span(self.kernel, self.dilation)
 
     def output_size(self, size: int) -> int:
         """(size - 1) stride - before - after + span + output_padding.

@@ -7,7 +7,7 @@ from math import prod
 from typing import Literal
 
 from convsmith.errors import ArgumentError, ShapeError
-from convsmith.geometry.axis import Axis, TransposedAxis, same_padding
+from convsmith.geometry.axis import Axis, TransposedAxis, same_padding, span
 from convsmith.geometry.cone import Cone
 from convsmith.geometry.integers import Pairs, checked, padding_pairs, per_axis
 
@@ -45,7 +45,8 @@ class Window:
 
     Raises:
         ArgumentError: if an entry is not an integer.
-        ShapeError: if an entry is out of range, or there are not 1 to 3 axes.
+        ShapeError: if an entry is out of range, there are not 1 to 3 axes, or an int64 cannot hold
+            the kernel's span.
     """
 
     kernel_size: tuple[int, ...]
@@ -65,6 +66,8 @@ class Window:
             given = getattr(self, name)
             set_once(self, name, per_axis(name, 1 if given == () else given, axes))
         set_once(self, "padding", padding_pairs(0 if self.padding == () else self.padding, axes))
+        for kernel, dilation in zip(self.kernel_size, self.dilation, strict=True):
+            span(kernel, dilation)
 
     @property
     def spatial_axes(self) -> int:

@@ -17,6 +17,7 @@ from convsmith.convs.depthwise_separable import *
 from convsmith.convs.spatially_separable import *
 from convsmith.convs.transposed import *
 from convsmith.convs.unpooling import *
+from convsmith.convs.involution import *
 from convsmith.convs.connection_table import *
 from convsmith.convs.locally_connected import *
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 from torch import Tensor
 
@@ -27,7 +28,7 @@ def windows(
     ]
     for tap in product(*map(range, kernel_size)):
         first = [r * d for r, d in zip(tap, dilation, strict=True)]
-        view = (
+        view: tuple[Any, ...] = tuple(
             slice(f, f + (n - 1) * s + 1, s) for f, n, s in zip(first, outputs, stride, strict=True)
         )
-        yield tap, x[(..., *view)]
+        yield tap, x[..., *view]

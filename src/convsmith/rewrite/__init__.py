@@ -1,4 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewriting a captured network: rules find and change, the engine proves and rolls back."""
+"""Rewriting a captured network: rules find and change, the engine proves and rolls back.
 
+Captured --engine, rules/--> Captured' + certificates --optimizing--> Optimized (model, report)
+         '--fully_convolutional--> a network that slides over larger images
+"""
+
+from convsmith.rewrite.certificate import Certificate as Certificate
+from convsmith.rewrite.certificate import Cost as Cost
+from convsmith.rewrite.certificate import Refusal as Refusal
 from convsmith.rewrite.fully_convolutional import to_fully_convolutional as to_fully_convolutional
+from convsmith.rewrite.optimized import Measured as Measured
+from convsmith.rewrite.optimized import Optimized as Optimized
+from convsmith.rewrite.optimized import Report as Report
+from convsmith.rewrite.optimizing import optimize as optimize
+
+__all__ = [
+    "Certificate",
+    "Cost",
+    "Measured",
+    "Optimized",
+    "Refusal",
+    "Report",
+    "optimize",
+    "to_fully_convolutional",
+]

@@ -27,6 +27,8 @@ class Rewritten:
     """A rewritten network, a certificate for every change, a reason for every place left alone."""
 
     captured: Captured
+    bound: float
+    proof_bound: float
     certificates: list[Certificate] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
 
@@ -70,7 +72,7 @@ class _Work:
 
     def __init__(self, captured: Captured, inputs: Inputs) -> None:
         self.proof = Proof(captured, inputs)
-        self.result = Rewritten(captured.copy())
+        self.result = Rewritten(captured.copy(), self.proof.bound, self.proof.proof_bound)
         self.twin = self.proof.twin
         self.rolled_back: set[tuple[str, str]] = set()
 

@@ -18,10 +18,12 @@ Padding = int | str | Sequence[int | tuple[int, int]]
 def checked(value: int, what: str) -> int:
     """`value` itself, or a `ShapeError` when an int64 cannot hold it.
 
+    While a model is captured, a value may be a symbol: it passes, with no guard on it.
+
     >>> checked(2**62, "elements")
     4611686018427387904
     """
-    if not -INT64_MAX - 1 <= value <= INT64_MAX:
+    if isinstance(value, int) and not -INT64_MAX - 1 <= value <= INT64_MAX:
         raise ShapeError(
             f"{what}: {value} does not fit in a signed 64-bit integer (at most {INT64_MAX})"
         )

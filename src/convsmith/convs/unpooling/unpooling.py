@@ -13,6 +13,7 @@ Segmentation, 2015, section 3.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any, ClassVar
 
 import torch
@@ -32,6 +33,7 @@ from convsmith.geometry import (
     Padding,
     TransposedAxis,
     batch_of,
+    checked,
     per_axis,
 )
 
@@ -70,21 +72,21 @@ class UnpoolGeometry(Geometry):
 
         Raises:
             ShapeError: if a size given is a stride or more away from the default: no such pooling
-                could have come from there.
+                could have come from there; or if an int64 cannot count the places.
         """
         batch_of(input_shape, self.spatial_axes, self.in_channels)
         inputs = zip(self.pool_axes(), input_shape[-self.spatial_axes :], strict=True)
         default = tuple(axis.output_size(n) for axis, n in inputs)
-        if output_size is None:
-            return default
-        sizes = tuple(output_size)[-self.spatial_axes :]
+        sizes = default if output_size is None else tuple(output_size)[-self.spatial_axes :]
         if len(sizes) != len(default) or any(
             abs(n - d) >= s for n, d, s in zip(sizes, default, self.pool_stride, strict=True)
         ):
             raise ShapeError(
-                f"unpooling: output_size {tuple(output_size)} must be less than the pool's stride "
-                f"{self.pool_stride} away from {default} on each axis"
+                f"unpooling: output_size {tuple(output_size or ())} must be less than the pool's "
+                f"stride {self.pool_stride} away from {default} on each axis"
             )
+        unpooled = (*input_shape[: -self.spatial_axes], *sizes)
+        checked(prod(unpooled), f"elements of an unpooled input of shape {unpooled}")
         return sizes
 
     def _unpooled_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:

@@ -108,6 +108,17 @@ def test_padding_modes(mode: str):
     layer = from_kernel(SOBEL, padding=1, padding_mode=mode)
     padded = F.pad(x, (1, 1, 1, 1), mode=mode)
     assert torch.equal(layer(x), F.conv2d(padded, SOBEL[None, None]))
+    same = from_kernel(SOBEL, padding="same", padding_mode=mode)
+    assert torch.equal(same(x), layer(x))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_same_padding_exports_for_any_size(stride: int):
+    layer = cs.SpatiallySeparableConv2d(2, 3, 3, stride, "same").eval()
+    sizes = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    x, other = torch.randn(2, 2, 9, 10), torch.randn(3, 2, 12, 7)
+    exported = torch.export.export(layer, (x,), dynamic_shapes=(sizes,), strict=False).module()
+    assert torch.equal(exported(other), layer(other))
 
 
 def test_wrong_kernels_are_refused():

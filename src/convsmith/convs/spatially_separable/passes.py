@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convsmith.convs.padding import pad, resolve
 from convsmith.errors import ShapeError
-from convsmith.geometry import Geometry, Ints, Macs, Padding, per_axis
+from convsmith.geometry import Geometry, Ints, Macs, Padding, padding_pairs, per_axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +75,15 @@ def in_passes(
     """`convolve`, a convolution with torch's arguments, along each axis in turn."""
     axes = len(weights)
     stride, dilation = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
-    kernel_size = _kernel_size(weights)
-    pairs = resolve(padding, x, kernel_size, stride, dilation)
+    kernel_size, pairs = _kernel_size(weights), padding_pairs(padding, axes)
     for axis, weight in enumerate(weights):
-        amounts = _only(axis, pairs, (0, 0))
+        # 'same' stays a word as long as it can: its numbers may be symbols in an exported graph
+        amounts: Padding = pairs if pairs == "same" else _only(axis, pairs, (0, 0))
+        steps, gaps = _only(axis, stride, 1), _only(axis, dilation, 1)
         if padding_mode != "zeros":
-            x, amounts = pad(x, amounts, padding_mode), ((0, 0),) * axes
-        x = convolve(
-            x,
-            weight,
-            bias if axis == axes - 1 else None,
-            _only(axis, stride, 1),
-            amounts,
-            _only(axis, dilation, 1),
-            groups,
-        )
+            numbers = resolve(amounts, x, _only(axis, kernel_size, 1), steps, gaps)
+            x, amounts = pad(x, numbers, padding_mode), 0
+        x = convolve(x, weight, bias if axis == axes - 1 else None, steps, amounts, gaps, groups)
     return x
 
 

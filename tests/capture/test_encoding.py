@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsmith.capture.encoding import decode, encode
@@ -27,6 +27,7 @@ ATOMS = st.one_of(
 VALUES = st.recursive(ATOMS, lambda v: st.lists(v) | st.lists(v).map(tuple), max_leaves=8)
 
 
+@settings(max_examples=60, deadline=None)
 @given(VALUES)
 def test_round_trip(value: Any) -> None:
     decoded = decode(json.loads(json.dumps(encode(value), allow_nan=False)), {})

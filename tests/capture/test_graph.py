@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading nodes, copying, and refreshing after a change."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import fx, nn
@@ -14,6 +16,7 @@ from convsmith.capture import (
     source_line,
     weight_of,
 )
+from convsmith.capture.shapes import _Shapes
 from convsmith.errors import ArgumentError
 
 from .networks import EncoderDecoder, Flattened, Functional, Residual, assert_equal, randn
@@ -112,3 +115,26 @@ def test_refresh_bakes_sizes_that_the_graph_no_longer_varies() -> None:
     captured.graph.output_node().args = ((fixed,),)
     captured.refresh()
     assert captured.module(randn(5, 3, 8, 8)).shape == (5, 144)
+
+
+def test_refresh_recomputes_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = capture(Residual().eval(), randn(2, 3, 8, 8)).copy()
+    computed: list[str] = []
+    run = _Shapes.call_function
+
+    def counted(self: _Shapes, target: Any, args: Any, kwargs: Any) -> Any:
+        computed.append(str(target))
+        return run(self, target, args, kwargs)
+
+    monkeypatch.setattr(_Shapes, "call_function", counted)
+    captured.refresh()
+    assert computed == []
+    (norm,) = nodes(captured, aten.batch_norm.default)
+    norm.replace_all_uses_with(arguments(norm)["input"])
+    captured.refresh()
+    assert computed == ["aten.relu.default"]
+    (head,) = nodes(captured, aten.linear.default)
+    captured.module.fc.weight = nn.Parameter(torch.zeros(7, 8))
+    captured.module.fc.bias = nn.Parameter(torch.zeros(7))
+    captured.refresh()
+    assert head.meta["val"].shape[1] == 7

@@ -17,7 +17,7 @@ from convsmith.capture.canonical import canonicalise
 from convsmith.capture.graph import Captured
 from convsmith.capture.network import RESERVED, Network
 from convsmith.capture.quiet import quiet
-from convsmith.capture.shapes import may_vary, settle
+from convsmith.capture.shapes import mark_current, may_vary, settle
 from convsmith.errors import ArgumentError, CaptureError
 
 _TORCH = Path(torch.__file__).parent
@@ -106,6 +106,7 @@ def _exported(worked: nn.Module, attempt: _Attempt) -> Network:
         bare = program.module(check_guards=False)
         canonicalise(bare.graph, name)
         module = Network(bare, bare.graph, class_name=name)
+        mark_current(module.graph)
         module.meta["class_name"] = name
         module.meta["contract"] = settle(module, pytree.tree_leaves((attempt.args, attempt.kwargs)))
     return module.eval()

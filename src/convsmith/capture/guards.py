@@ -7,6 +7,7 @@ x.size(2) == 2*(x.size(2)//2)        a skip connection by `cat` needs an even he
 import ast
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -49,6 +50,31 @@ def holds(guard: str, shapes: Mapping[str, Sequence[int]]) -> bool:
         raise ArgumentError(
             f"guard: {guard[:80]!r} is nested too deeply to be one of torch's."
         ) from None
+
+
+_SIZE = re.compile(r"(\w+)\.size\((\d+)\)")
+
+
+def sizes_in(guard: str) -> set[tuple[str, int]]:
+    """The input sizes that a guard speaks of.
+
+    >>> sizes_in("x.size(2) == 8")
+    {('x', 2)}
+    """
+    return {(name, int(axis)) for name, axis in _SIZE.findall(guard)}
+
+
+def with_sizes(guard: str, known: Mapping[tuple[str, int], int]) -> str:
+    """A guard with numbers in place of the sizes that are known.
+
+    >>> with_sizes("x.size(2) == x.size(3)", {("x", 3): 8})
+    'x.size(2) == 8'
+    """
+
+    def number(match: re.Match[str]) -> str:
+        return str(known.get((match[1], int(match[2])), match[0]))
+
+    return _SIZE.sub(number, guard)
 
 
 def parse_guard(guard: str, ranks: Mapping[str, int]) -> None:

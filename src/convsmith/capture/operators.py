@@ -76,6 +76,7 @@ _ATEN_BY_PURPOSE = {
         "cat.default concat.default stack.default chunk.default split.Tensor "
         "split_with_sizes.default split.sizes unbind.int tensor_split.sections slice.Tensor "
         "select.int narrow.default index.Tensor index_select.default gather.default "
+        "index_put.default index_add.default scatter.src scatter.value scatter_add.default "
         "roll.default flip.default rot90.default tril.default triu.default "
         "slice_scatter.default select_scatter.default masked_fill.Scalar masked_fill.Tensor "
         "where.self where.ScalarSelf where.ScalarOther"

@@ -6,15 +6,17 @@ Sizes that may vary become symbols; running the graph on fake tensors leaves exp
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy  # type: ignore[import-untyped]
 import torch
 from torch import fx
 from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
+from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils._sympy.printers import PythonPrinter
@@ -24,9 +26,10 @@ from convsmith.capture.quiet import quiet
 from convsmith.capture.sizes import Contract, Input
 
 _TORCH = Path(torch.__file__).parent
-# Here torch asks about sizes to choose strides ("not 1") or a kernel ("batch < 16"): the answers
-# never change values.
+# Here torch asks about sizes to choose strides ("not 1", "2 or more") or a kernel ("batch < 16"):
+# the answers never change values.
 _LAYOUT_CODE = tuple(str(_TORCH / name) for name in ("_prims_common", "_prims", "_refs"))
+_COMPUTED_FROM = "convsmith_computed_from"
 _KERNEL_CODE = str(_TORCH / "_subclasses")
 
 
@@ -107,7 +110,7 @@ def _is_incidental(expression: sympy.Basic, guard: Any) -> bool:
     location = guard.sloc.framework_loc
     file = str(getattr(location, "filename", location))
     return file.startswith(_KERNEL_CODE) or (
-        isinstance(expression, sympy.Ne) and file.startswith(_LAYOUT_CODE)
+        file.startswith(_LAYOUT_CODE) and not isinstance(expression, sympy.Eq)
     )
 
 
@@ -149,6 +152,7 @@ def propagate(
     ]
     for node, value in _run(module, mode, fakes).items():
         node.meta["val"] = value
+    mark_current(module.graph)
 
 
 def compute_shapes(module: fx.GraphModule, inputs: Sequence[Input]) -> dict[fx.Node, Any]:
@@ -196,10 +200,67 @@ def settle(module: fx.GraphModule, leaves: Sequence[Any]) -> Contract:
     return contract
 
 
+def mark_current(graph: fx.Graph) -> None:
+    """Note of every node what its shape was computed from, so that only changes are recomputed."""
+    for node in graph.nodes:
+        node.meta[_COMPUTED_FROM] = _origin(node)
+
+
+class _Named(NamedTuple):
+    name: str
+
+
+def _origin(node: fx.Node) -> Any:
+    """A node's operator and arguments by name: equal in a copy of the graph."""
+    by_name = fx.map_arg((node.args, node.kwargs), lambda given: _Named(given.name))
+    return node.op, node.target, by_name
+
+
+def update(module: fx.GraphModule) -> None:
+    """Recompute the shapes of new and changed nodes, and of those behind them as far as they
+    differ.
+
+    Symbolic shapes cost milliseconds a node, and a rule changes a few nodes of hundreds.
+
+    Raises:
+        Exception: whatever torch raises if a node cannot run on its inputs.
+    """
+    mode: Any = detect_fake_mode([node.meta["val"] for node in placeholders(module.graph)])
+    runner = _Shapes(module, mode)
+    changed: set[fx.Node] = set()
+    with mode, torch.no_grad():
+        for node in module.graph.nodes:
+            is_known = node.meta.get(_COMPUTED_FROM) == _origin(node) and node.op != "get_attr"
+            if node.op in ("placeholder", "output") or (
+                is_known and changed.isdisjoint(node.all_input_nodes)
+            ):
+                continue
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda item: item.meta["val"])
+            value = getattr(runner, node.op)(node.target, args, kwargs)
+            if _described(value) != _described(node.meta.get("val")):
+                changed.add(node)
+                node.meta["val"] = value
+            node.meta[_COMPUTED_FROM] = _origin(node)
+
+
+def _described(value: Any) -> Any:
+    """What matters of a fake value, compared without asking torch to prove anything."""
+    if isinstance(value, torch.Tensor):
+        sizes = [_expression(size) for size in (*value.shape, *value.stride())]
+        return sizes, value.dtype, value.device
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    return _expression(value) if isinstance(value, torch.SymInt) else value
+
+
 def refreshed(
     module: fx.GraphModule, leaves: Sequence[Any], contract: Contract, *, widen: bool
 ) -> Contract:
     """Recompute all shapes and return the contract that now holds; see `Captured.refresh`."""
+    if not widen:
+        with suppress(Exception), quiet():  # what fails here is tried again with fewer free sizes
+            update(module)
+            return contract
     wanted = [
         may_vary(leaf, batch=True, space=True) if widen and item.is_tensor else item.free
         for item, leaf in zip(contract.inputs, leaves, strict=True)

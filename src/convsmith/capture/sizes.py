@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from convsmith.capture.guards import holds
+from convsmith.capture.guards import holds, sizes_in, with_sizes
 from convsmith.errors import ArgumentError, ShapeError
 
 
@@ -99,15 +99,15 @@ class Contract:
             replace(item, free=tuple(flag and axis in kept for axis, flag in enumerate(item.free)))
             for item in self.inputs
         )
-        free = [
-            f"{item.name}.size({axis})"
+        free = {(item.name, axis) for item in inputs for axis, flag in enumerate(item.free) if flag}
+        baked = {
+            (item.name, axis): size
             for item in inputs
-            for axis, flag in enumerate(item.free)
-            if flag
-        ]
-        return Contract(
-            inputs, tuple(guard for guard in self.guards if any(size in guard for size in free))
-        )
+            for axis, size in enumerate(item.sizes)
+            if (item.name, axis) not in free
+        }
+        left = (with_sizes(guard, baked) for guard in self.guards if sizes_in(guard) & free)
+        return Contract(inputs, tuple(left))
 
     def _doubled(self, axes: Sequence[int]) -> dict[str, tuple[int, ...]]:
         return {

@@ -53,8 +53,16 @@ def test_a_target_that_this_machine_lacks_is_an_error_that_lists_the_choices() -
 
 
 def test_the_core_can_be_switched_off() -> None:
-    code = "from convsmith import native; print(native.available(), native.info()['kernels'])"
-    assert python(code, CONVSMITH_NATIVE="0").stdout.strip() == "False []"
+    code = "from convsmith import native; print(native.available(), native.info()['why_missing'])"
+    result = python(code, CONVSMITH_NATIVE="0")
+    assert result.stdout.strip() == "False switched off by CONVSMITH_NATIVE=0"
+
+
+def test_a_core_that_was_not_built_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "convsmith.native._core", None)
+    missing, why = core._load()
+    assert missing is None
+    assert "convsmith.native._core" in why
 
 
 EXACT = """

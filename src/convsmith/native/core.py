@@ -18,13 +18,14 @@ _WHY = {
 }
 
 
-def _load() -> ModuleType | None:
+def _load() -> tuple[ModuleType | None, str]:
+    """The extension, or None and the reason."""
     if os.environ.get("CONVSMITH_NATIVE") == "0":
-        return None
+        return None, "switched off by CONVSMITH_NATIVE=0"
     try:
-        return import_module("convsmith.native._core")
-    except ImportError:
-        return None
+        return import_module("convsmith.native._core"), ""
+    except ImportError as error:  # not built, or without its OpenMP runtime
+        return None, str(error)
 
 
 def _choose_target(core: ModuleType, wanted: str | None) -> None:
@@ -37,7 +38,7 @@ def _choose_target(core: ModuleType, wanted: str | None) -> None:
     core.use_target(choices[0] if wanted is None else wanted)
 
 
-_core = _load()
+_core, _why_missing = _load()
 if _core is not None:
     _choose_target(_core, os.environ.get("CONVSMITH_TARGET"))
 _INDEX = {} if _core is None else {name: i for i, name in enumerate(_core.kernel_names())}
@@ -79,6 +80,7 @@ def info() -> dict[str, Any]:
     core = _core
     return {
         "available": core is not None,
+        "why_missing": _why_missing,
         "target": core and core.target_in_use(),
         "targets_compiled": core.target_names(only_supported=False) if core else [],
         "targets_supported": core.target_names(only_supported=True) if core else [],

@@ -178,6 +178,13 @@ def test_compile_and_export() -> None:
     assert "convsmith.involution2d.default" in exported.graph_module.code
 
 
+@pytest.mark.cuda
+def test_cuda_takes_the_tap_loop() -> None:
+    x, kernels = small_integers(1, 4, 7, 7), small_integers(1, 2, 9, 4, 4)
+    got = multiply_add(x.cuda(), kernels.cuda(), **OPTIONS)
+    assert torch.equal(got.cpu(), by_unfold(x, kernels, **OPTIONS))
+
+
 def test_flops_are_twice_the_macs() -> None:
     with FlopCounterMode(display=False) as counter:
         multiply_add(torch.ones(2, 4, 7, 7), torch.ones(2, 2, 9, 4, 4), **OPTIONS)

@@ -122,8 +122,14 @@ def test_same_padding_exports_for_any_size(stride: int):
 
 
 def test_wrong_kernels_are_refused():
-    with pytest.raises(ArgumentError, match=r"rank 4 must be between 1 and 3, .* of \(3, 3\)"):
+    with pytest.raises(
+        ArgumentError, match=r"rank 4 must be an integer between 1 and 3, .* \(3, 3\)"
+    ):
         from_kernel(SOBEL, 4)
+    with pytest.raises(ArgumentError, match=r"rank 1\.5 must be an integer"):
+        from_kernel(SOBEL, 1.5)
+    with pytest.raises(ArgumentError, match="2 of 9 weights are not finite"):
+        from_kernel(torch.tensor([1.0, 2, float("nan"), 1, 1, float("inf"), 1, 1, 1]).view(3, 3))
     with pytest.raises(ShapeError, match=r"\(3, 3, 3\) has 3 dimensions"):
         from_kernel(SOBEL.expand(3, 3, 3))
     with pytest.raises(ShapeError, match="4 outputs must be divisible by groups 3"):

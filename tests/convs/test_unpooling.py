@@ -111,6 +111,17 @@ def test_pool_integers_are_checked():
         cs.UnpoolConv2d(2, 3, 3, pool_padding=-1)
 
 
+def test_a_weight_without_spatial_axes_is_refused():
+    with pytest.raises(ShapeError, match=r"weight \(4,\) has 1 dimensions"):
+        cs.unpool_conv2d(X, RIGHT, torch.ones(4))
+
+
+def test_under_vmap():
+    weight = torch.ones(1, 2, 1, 1)
+    many = torch.vmap(cs.unpool_conv2d, in_dims=(0, 0, None))(X[None], RIGHT[None], weight)
+    assert torch.equal(many[0], cs.unpool_conv2d(X, RIGHT, weight))
+
+
 def test_nothing_to_place():
     empty = torch.ones(0, 2, 2, 3)
     indices = torch.empty(0, 2, 2, 3, dtype=torch.int64)

@@ -35,8 +35,14 @@ def factorize(weight: Tensor, groups: int, rank: int | None) -> Factors:
     A kernel that is a column times a row to the last bit is taken apart without rounding.
 
     Raises:
-        ArgumentError: if rank is not between 1 and the smaller side of the matrix.
+        ArgumentError: if a weight is not finite, or rank is not an integer between 1 and the
+            smaller side of the matrix.
     """
+    if not weight.isfinite().all():
+        raise ArgumentError(
+            f"from_kernel: {int((~weight.isfinite()).sum())} of {weight.numel()} weights are not "
+            "finite; there is no nearest kernel"
+        )
     o, i, kh, kw = weight.shape
     matrices = (
         weight.unflatten(0, (groups, o // groups)).permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2)
@@ -45,10 +51,10 @@ def factorize(weight: Tensor, groups: int, rank: int | None) -> Factors:
     full = s.shape[1]
     if rank is None:
         rank = _numerical_rank(matrices, s)
-    if not 1 <= rank <= full:
+    if not isinstance(rank, int) or not 1 <= rank <= full:
         raise ArgumentError(
-            f"from_kernel: rank {rank} must be between 1 and {full}, the smaller side of the "
-            f"kernel as a matrix of {tuple(matrices.shape[1:])}"
+            f"from_kernel: rank {rank} must be an integer between 1 and {full}, the smaller side "
+            f"of the kernel as a matrix of {tuple(matrices.shape[1:])}"
         )
     root = s[:, None, :rank].sqrt()
     columns, rows = (u[..., :rank] * root, root.mT * vh[:, :rank])

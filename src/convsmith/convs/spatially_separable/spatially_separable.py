@@ -240,7 +240,8 @@ class SpatiallySeparableConv2d(_SpatiallySeparable):
 
         Raises:
             ShapeError: if weight has neither 2 nor 4 dimensions or the groups do not divide it.
-            ArgumentError: if rank is not between 1 and min(i kh, o/groups kw).
+            ArgumentError: if a weight is not finite, or rank is not an integer between 1 and
+                min(i kh, o/groups kw).
 
         Source: Eckart and Young 1936.
 

@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.compiler import is_compiling
 
 from convsmith.errors import ArgumentError, ShapeError
@@ -18,7 +19,8 @@ def place(x: Tensor, indices: Tensor, size: Sequence[int]) -> Tensor:
     Raises:
         ArgumentError: if indices are not int64.
         ShapeError: if x and indices differ in shape, or an index is outside the plane. The index
-            itself is checked where it can be read: not under `torch.compile` and `torch.export`.
+            itself is checked where it can be read: not under `torch.compile`, `torch.export` and
+            `torch.vmap`.
     """
     if indices.dtype != torch.int64:
         raise ArgumentError(
@@ -39,7 +41,8 @@ def place(x: Tensor, indices: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _can_be_read(indices: Tensor) -> bool:
-    return not is_compiling() and type(indices) is Tensor and not indices.is_meta
+    plain = type(indices) is Tensor and not indices.is_meta
+    return plain and not is_compiling() and not is_functorch_wrapped_tensor(indices)
 
 
 def _check_range(indices: Tensor, size: Sequence[int]) -> None:

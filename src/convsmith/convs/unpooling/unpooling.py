@@ -127,6 +127,11 @@ def _unpool_then(
     groups: int = 1,
 ) -> Tensor:
     axes = weight.ndim - 2
+    if axes not in (1, 2, 3):
+        raise ShapeError(
+            f"unpooling: weight {tuple(weight.shape)} has {weight.ndim} dimensions; it must be "
+            "(out, in/groups, ...) with 1 to 3 spatial axes"
+        )
     pool, pool_stride, pool_padding = _pool_integers(axes, pool, pool_stride, pool_padding)
     geometry = UnpoolGeometry(
         in_channels=weight.shape[1] * groups,

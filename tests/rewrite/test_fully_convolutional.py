@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from convsmith.capture import Captured
 from convsmith.errors import RewriteError, ShapeError
-from convsmith.rewrite import to_fully_convolutional
+from convsmith.rewrite import fully_convolutional, to_fully_convolutional
+from convsmith.rewrite.rules import linear_to_convolution
 
 
 class Classifier(nn.Module):
@@ -97,7 +99,11 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("name", HEADS)
+QUICK = {"several", "channels last", "adaptive pool", "mean", "batch-norm between", "layer-norm"}
+PROFILED = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in HEADS]
+
+
+@pytest.mark.parametrize("name", PROFILED)
 def test_every_native_crop_of_a_larger_image_gets_the_models_answer(name):
     model = Classifier(copy.deepcopy(HEADS[name])).eval().double()
     network = to_fully_convolutional(model, torch.zeros(1, 3, 11, 9, dtype=torch.float64))
@@ -220,6 +226,34 @@ REFUSED = [
         r"joins a vector per image with a tensor of shape \(6,\)",
     ),
     (
+        Head(lambda x, a: a(x.permute(0, 2, 3, 1).mean((1, 2), True).flatten(1)), nn.Linear(4, 6)),
+        "pools a map whose channels come last and keeps its axes",
+    ),
+    (
+        Head(lambda x: x.permute(0, 2, 3, 1).flatten(1)),
+        "flattens a map with its channels last and is",
+    ),
+    (
+        Head(lambda x, a: a(x.flatten(1)).view(-1, 2, 3).sum(2), nn.Linear(48, 6)),
+        r"reshapes a vector per image to \(2, 2, 3\)",
+    ),
+    (
+        Head(lambda x, a: F.linear(x.flatten(1), a.weight * 2), nn.Linear(48, 6)),
+        "has a weight that is computed, not stored",
+    ),
+    (
+        Head(lambda x, a: x.flatten(1) + a(x.flatten(1)), nn.Linear(48, 48)),
+        r"joins vectors made of \(4, 4, 3\) and \(48, 1, 1\)",
+    ),
+    (
+        Head(lambda x, a: torch.cat([a(x.flatten(1)), torch.ones(2, 6)], 1), nn.Linear(48, 6)),
+        "joins a vector per image with something else",
+    ),
+    (
+        Head(lambda x, a: a(x.transpose(1, 2).transpose(2, 3).flatten(1)), nn.Linear(48, 6)),
+        r"head\.layers\.0 .* is tied to the native size",
+    ),
+    (
         Head(lambda x, a: a((x + torch.ones(1, 4, 4, 3)).flatten(1)), nn.Linear(48, 6)),
         r"head \(aten\.add\.Tensor\) is tied to the native size",
     ),
@@ -230,6 +264,25 @@ REFUSED = [
 def test_what_cannot_slide_is_refused_by_name(head, message):
     with pytest.raises(RewriteError, match=message):
         to_fully_convolutional(Classifier(head), torch.zeros(1, 3, 11, 9))
+
+
+def test_sizes_that_stay_fixed_are_refused(monkeypatch):
+    refresh = Captured.refresh
+    monkeypatch.setattr(Captured, "refresh", lambda self, widen=False: refresh(self))
+    with pytest.raises(RewriteError, match=r"sizes remain fixed .* x \(2\*, 3, 11, 9\)"):
+        to_fully_convolutional(Classifier(HEADS["one linear layer"]), torch.zeros(1, 3, 11, 9))
+
+
+def test_a_conversion_that_is_wrong_at_the_native_size_is_refused(monkeypatch):
+    def spoiled(captured):
+        linear_to_convolution.convert(captured)
+        captured.module.get_parameter("head.1.weight").data.mul_(1 + 1e-9)
+
+    monkeypatch.setattr(fully_convolutional, "convert", spoiled)
+    with pytest.raises(
+        RewriteError, match="Classifier differs from the model at its native size: out"
+    ):
+        to_fully_convolutional(Classifier(HEADS["one linear layer"]), torch.zeros(1, 3, 11, 9))
 
 
 def test_mixing_positions_is_refused_by_name():

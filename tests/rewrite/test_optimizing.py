@@ -192,6 +192,10 @@ WRONG = [
     ({"images": [1, 2, 3]}, "images are list; they must be a tensor"),
     ({"images": torch.zeros(3, 9, 9)}, r"images are \(3, 9, 9\), the example \(2, 3, 9, 9\)"),
     (
+        {"images": torch.zeros(3, 3, 9, 9, dtype=torch.uint8)},
+        "images are torch.uint8, the example torch.float32; give images as the model takes them",
+    ),
+    (
         {"images": (torch.zeros(4, 3, 9, 9), torch.zeros(3))},
         r"labels are torch.float32 of shape \(3,\); .* one for each of the 4 images",
     ),

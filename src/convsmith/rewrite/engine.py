@@ -94,10 +94,11 @@ class _Work:
         if len(names) > 1:
             kept = [self.attempt(rule, [name]) for name in names]
             return any(kept)
-        self.rolled_back.add((rule.name, names[0]))
-        self.result.refused.append(
-            Refusal(rule=rule.name, where=tuple(names), why=f"rolled back: {why}")
-        )
+        (name,) = names
+        self.rolled_back.add((rule.name, name))
+        node = next(n for n in self.result.captured.module.graph.nodes if n.name == name)
+        refusal = Refusal(rule=rule.name, where=(place(node),), why=f"rolled back: {why}")
+        self.result.refused.append(refusal)
         return False
 
     def _try(self, rule: Rule, names: Sequence[str]) -> str | None:
@@ -107,10 +108,8 @@ class _Work:
             changes = apply_at(candidate, rule, names)
             apply_at(twin, rule, names)
             exact, own = self.proof.check(candidate, twin)
-        except (
-            Exception
-        ) as error:  # a rule that breaks the graph is a rule that fails: the copy is dropped
-            return f"{type(error).__name__}: {error}"
+        except Exception as error:  # a rule that breaks the graph has failed; the copy is dropped
+            return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         if exact.why or own.why:
             return exact.why or own.why
         self.result.captured, self.twin = candidate, twin

@@ -21,12 +21,12 @@ class Images:
     """Images as the model takes them, (N, C, ...), with or without each one's class number."""
 
     x: Tensor
-    labels: Tensor | None = None
+    labels: Tensor | None
+    device: torch.device
 
-    def like(self, example: Inputs, num_images: int) -> Inputs:
-        """Return the first images, from the start again if there are too few, on its device."""
-        chosen = torch.arange(num_images) % len(self.x)
-        return Inputs((self.x[chosen].to(example.args[0].device),))
+    def first(self, num_images: int) -> Inputs:
+        """Return the first images, from the start again if there are too few."""
+        return Inputs((self.x[torch.arange(num_images) % len(self.x)].to(self.device),))
 
 
 @dataclass
@@ -76,15 +76,16 @@ def as_images(images: Any, captured: Captured) -> Images | None:
             f"or a pair of that and labels."
         )
     _check_fit(x, captured)
+    device = captured.example[0].device
     if labels is None:
-        return Images(x)
+        return Images(x, None, device)
     labels = torch.as_tensor(labels)
     if labels.shape != x.shape[:1] or labels.is_floating_point():
         raise ArgumentError(
             f"optimize: labels are {labels.dtype} of shape {tuple(labels.shape)}; they must be "
             f"whole numbers, one for each of the {len(x)} images."
         )
-    return Images(x, labels)
+    return Images(x, labels, device)
 
 
 def _check_fit(x: Tensor, captured: Captured) -> None:
@@ -98,6 +99,11 @@ def _check_fit(x: Tensor, captured: Captured) -> None:
         raise ArgumentError(
             f"optimize: images are {tuple(x.shape)}, the example {inputs[0].sizes}; give images "
             f"of the example's rank."
+        )
+    if x.dtype != inputs[0].dtype:
+        raise ArgumentError(
+            f"optimize: images are {x.dtype}, the example {inputs[0].dtype}; give images as the "
+            f"model takes them, scaled and normalised."
         )
     if not has_free_batch(captured) and len(x) % inputs[0].sizes[0]:
         raise ArgumentError(
@@ -117,14 +123,14 @@ def proof_inputs(captured: Captured, images: Images | None, seed: int) -> Inputs
     if images is None:
         return random_like(example, seed)
     batch = captured.example[0].shape[0]
-    return images.like(example, _NUM_PROOF_IMAGES if has_free_batch(captured) else batch)
+    return images.first(_NUM_PROOF_IMAGES if has_free_batch(captured) else batch)
 
 
 def timed_inputs(example: Inputs, images: Images | None, seed: int) -> Inputs:
     """Return inputs of the example's own batch."""
     if images is None:
         return random_like(example, seed)
-    return images.like(example, example.args[0].shape[0])
+    return images.first(example.args[0].shape[0])
 
 
 def evaluate(
@@ -134,7 +140,7 @@ def evaluate(
     found = Comparison()
     with torch.no_grad():
         for start in range(0, len(images.x), batch_size):
-            x = images.x[start : start + batch_size]
+            x = images.x[start : start + batch_size].to(images.device)
             old, new = before(x), after(x)
             found.difference |= compare(old, new)
             if images.labels is not None:

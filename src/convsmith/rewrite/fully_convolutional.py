@@ -69,7 +69,7 @@ def _free_sizes(captured: Captured) -> None:
     _name_what_is_tied(grown)
     grown.refresh(widen=True)
     contract = grown.contract
-    if contract.tier is not Tier.BATCH_AND_SPACE:
+    if contract.tier not in (Tier.BATCH_AND_SPACE, Tier.SPACE):
         raise RewriteError(
             f"to_fully_convolutional: sizes remain fixed ({contract.describe()}); a size that is "
             f"written into the model's code keeps them; compute it from the input's size."
@@ -115,7 +115,8 @@ class _NamesCulprit(fx.Interpreter):
         try:
             return super().run_node(n)
         except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
             raise RewriteError(
                 f"to_fully_convolutional: {place(n)} ({n.target}) is tied to the native size: "
-                f"{error}; only layers that work at every position alike can slide."
+                f"{reason}; only layers that work at every position alike can slide."
             ) from error

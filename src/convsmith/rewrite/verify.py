@@ -52,11 +52,11 @@ class Difference:
 
 
 def compare(before: Any, after: Any) -> Difference:
-    """Compare two outputs leaf by leaf; a relative error is against the largest magnitude of its
-    leaf before.
+    """Compare two outputs leaf by leaf.
 
-    Of whole numbers it is the share that changed. NaN and infinity must stand at the same places;
-    shapes, dtypes and everything that is no tensor must be equal.
+    A relative error is against the largest magnitude of its leaf before; of whole numbers it is the
+    share that changed. NaN and infinity must stand at the same places; shapes, dtypes and
+    everything that is no tensor must be equal.
     """
     old, old_structure = tree_flatten(before)
     new, new_structure = tree_flatten(after)
@@ -146,7 +146,7 @@ class Proof:
         try:
             self.twin = in_float64(captured)
             self.wide_outputs = run(self.twin, self.wide_inputs)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:  # a device without float64 raises TypeError
             raise UnsupportedError(
                 f"rewrite: the network does not run in float64, where rewrites are proved: {error}"
             ) from error

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the linear layers behind a flatten into convolutions, so that the network slides over larger
-images.
+"""Turn the linear layers behind a flatten into convolutions that slide over larger images.
 
 Flattening a C x n x m map and multiplying by W (O, C n m) is an n x m convolution without padding
 whose kernel is W itself:
@@ -9,7 +8,9 @@ whose kernel is W itself:
 
 Every later linear layer is a 1x1 convolution. The graph is walked once in order; a `Vector` notes,
 for each value that is a vector per image, the map that stands for it and the order in which it was
-flattened. Source: Long, Shelhamer and Darrell 2015, arXiv:1411.4038, section 3.1.
+flattened.
+
+Source: Long, Shelhamer and Darrell 2015, arXiv:1411.4038, section 3.1.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,29 +29,13 @@ from convsmith.rewrite.surgery import place, put, sibling, sizes, stored
 aten = torch.ops.aten
 
 _CONVOLUTION = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
+# What works on each number alone, or does nothing at inference.
 _POINTWISE = {
-    *("relu", "relu6", "gelu", "silu", "mish", "elu", "selu", "celu", "leaky_relu", "softplus"),
-    *(
-        "hardtanh",
-        "hardswish",
-        "hardsigmoid",
-        "sigmoid",
-        "tanh",
-        "exp",
-        "log",
-        "sqrt",
-        "abs",
-        "neg",
-    ),
-    *(
-        "dropout",
-        "alpha_dropout",
-        "feature_dropout",
-        "feature_alpha_dropout",
-        "clone",
-        "contiguous",
-    ),
-    *("add", "sub", "mul", "div", "clamp", "clamp_min", "clamp_max", "to", "_to_copy"),
+    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus"),
+    *("sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid"),
+    *("add", "sub", "mul", "div", "neg", "abs", "exp", "log", "sqrt"),
+    *("clamp", "clamp_min", "clamp_max", "to", "_to_copy", "clone", "contiguous"),
+    *("dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"),
 }
 _RESHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
 

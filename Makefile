@@ -24,7 +24,7 @@ demo: .venv/installed
 	@$(BIN)/convsmith optimize
 
 test: .venv/installed
-	@echo "== the quick tests (about two minutes)"
+	@echo "== the quick tests"
 	@$(BIN)/python -m pytest -q -m "not slow and not cuda" --doctest-modules tests src/convsmith
 
 test-all: .venv/installed

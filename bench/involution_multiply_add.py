@@ -44,7 +44,8 @@ def milliseconds(call: Callable[[], Tensor]) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, target {native.info()['target']}, one thread, median of 9")
-    print(f"{'channels x map, kernel':>24} {'Mmac':>6} {'unfold ms':>10} {'convsmith ms':>13} ratio")
+    columns = ("channels x map, kernel", "Mmac", "unfold ms", "convsmith ms", "ratio")
+    print("{:>24} {:>6} {:>10} {:>13} {:>5}".format(*columns))
     for channels, size, k, groups in CASES:
         x = torch.randn(1, channels, size, size)
         kernels = torch.randn(1, groups, k * k, size, size)
@@ -56,7 +57,7 @@ def main() -> None:
             )
             for _ in range(9)
         ]
-        theirs, ours = (median(column) for column in zip(*times, strict=True))
+        theirs, ours = map(median, zip(*times, strict=True))
         case = f"{channels} x {size}x{size}, {k}x{k}"
         macs = channels * size * size * k * k / 1e6
         print(f"{case:>24} {macs:6.1f} {theirs:10.2f} {ours:13.2f} {theirs / ours:5.1f}")

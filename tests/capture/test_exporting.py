@@ -185,6 +185,16 @@ def test_change_that_a_view_still_sees_is_refused() -> None:
         capture(Forward(halves), randn(2, 4, 6, 6))
 
 
+def test_sizes_share_no_memory() -> None:
+    def cropped(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y = x + 1
+        return F.relu_(y[:, :, : x.shape[2] // 2]) * x.shape[2]
+
+    model = Forward(cropped)
+    x = randn(2, 4, 6, 6)
+    assert torch.equal(capture(model, x).module(x), model(x))
+
+
 def test_dropout_at_inference_returns_its_input_itself() -> None:
     def skip(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
         y = x + 1

@@ -46,6 +46,7 @@ def test_baked_values_and_missing_tensors_are_refused() -> None:
         (("x.size(2)*x.size(3) == 64",), (True, False, False, False), ()),
         (("x.size(2) == x.size(3)",), (True, False, True, True), ("x.size(2) == x.size(3)",)),
         (("x.size(2) == 8", "x.size(3) > 2"), (True, False, False, True), ("x.size(3) > 2",)),
+        (("x.size(3) % 64 == 8",), (True, False, True, True), ("x.size(3) % 64 == 8",)),
         (("x.size(0) == 2",), (False, False, True, True), ()),
     ],
 )

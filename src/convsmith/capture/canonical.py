@@ -140,7 +140,13 @@ def _storage_roots(node: fx.Node, roots: dict[fx.Node, set[fx.Node]]) -> set[fx.
     """The nodes whose memory this one may share: itself, or those of the inputs it is a view of."""
     if not _may_be_view(node):
         return {node}
-    return set().union(*(roots[given] for given in node.all_input_nodes))
+    memory = [given for given in node.all_input_nodes if not _is_number(given)]
+    return set().union(*(roots[given] for given in memory))
+
+
+def _is_number(node: fx.Node) -> bool:
+    """Whether a node is a size, which shares no memory with anything."""
+    return isinstance(node.meta.get("val"), int | float | torch.SymInt | torch.SymFloat)
 
 
 def _may_be_view(node: fx.Node) -> bool:

@@ -66,6 +66,7 @@ _ATEN_BY_PURPOSE = {
         "col2im.default unfold.default"
     ),
     "views": (
+        "mT.default "
         "view.default reshape.default flatten.using_ints unflatten.int squeeze.default "
         "squeeze.dim squeeze.dims unsqueeze.default permute.default transpose.int t.default "
         "movedim.int movedim.intlist swapaxes.default expand.default expand_as.default "

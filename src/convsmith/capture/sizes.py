@@ -9,7 +9,7 @@ and keeps a readable contract instead:
     x.size(2) == 2*(x.size(2)//2)        a skip connection by `cat` needs an even height
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -18,6 +18,13 @@ import torch
 
 from convsmith.capture.guards import holds, sizes_in, with_sizes
 from convsmith.errors import ArgumentError, ShapeError
+
+# Larger sizes to try: even ones stay even, odd ones odd, and multiples of a stride stay multiples.
+_GROWTHS: tuple[Callable[[int], int], ...] = (
+    lambda size: 2 * size,
+    lambda size: 3 * size,
+    lambda size: size + 64,
+)
 
 
 class Tier(Enum):
@@ -82,8 +89,7 @@ class Contract:
         return all(holds(guard, shapes) for guard in self.guards)
 
     def settled(self) -> "Contract":
-        """The contract with only those sizes free that can really grow: doubling them satisfies
-        every guard.
+        """The contract with only those sizes free that can really grow under its guards.
 
         A size that a guard pins (a flatten into a linear layer) is baked in; guards about baked
         sizes alone are dropped.
@@ -92,8 +98,8 @@ class Contract:
             {axis for item in self.inputs for axis, is_free in enumerate(item.free) if is_free}
         )
         space = [axis for axis in axes if axis > 0]
-        kept = {axis for axis in axes if self.accepts(self._doubled([axis]))}
-        if space and self.accepts(self._doubled(space)):
+        kept = {axis for axis in axes if self._can_grow([axis])}
+        if self._can_grow(space):
             kept.update(space)
         inputs = tuple(
             replace(item, free=tuple(flag and axis in kept for axis, flag in enumerate(item.free)))
@@ -109,10 +115,13 @@ class Contract:
         left = (with_sizes(guard, baked) for guard in self.guards if sizes_in(guard) & free)
         return Contract(inputs, tuple(left))
 
-    def _doubled(self, axes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    def _can_grow(self, axes: Sequence[int]) -> bool:
+        return any(self.accepts(self._grown(axes, grow)) for grow in _GROWTHS)
+
+    def _grown(self, axes: Sequence[int], grow: Callable[[int], int]) -> dict[str, tuple[int, ...]]:
         return {
             item.name: tuple(
-                size * 2 if free and axis in axes else size
+                grow(size) if free and axis in axes else size
                 for axis, (size, free) in enumerate(zip(item.sizes, item.free, strict=True))
             )
             for item in self.inputs

@@ -11,9 +11,7 @@ Segmentation, 2015, section 3.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from math import prod
 from typing import Any, ClassVar
 
 import torch
@@ -22,92 +20,11 @@ from torch import Tensor, nn
 
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d, conv1d, conv2d, conv3d
 from convsmith.convs.standard.standard import reference as standard_reference
+from convsmith.convs.unpooling.geometry import UnpoolGeometry, pool_integers
 from convsmith.convs.unpooling.placing import place
 from convsmith.errors import ShapeError
 from convsmith.family import Family, Sample, grouped_picture, register
-from convsmith.geometry import (
-    Cone,
-    Geometry,
-    Ints,
-    Macs,
-    Padding,
-    TransposedAxis,
-    batch_of,
-    checked,
-    per_axis,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnpoolGeometry(Geometry):
-    """A convolution's integers and those of the pooling that is undone before it.
-
-    >>> g = UnpoolGeometry(in_channels=1, out_channels=1, kernel_size=(3, 3), pool=(2, 2))
-    >>> g.output_shape((1, 1, 4, 4)), g.cone((1, 1, 4, 4))[0].size
-    ((1, 1, 6, 6), 2)
-    """
-
-    pool: tuple[int, ...]
-    pool_stride: tuple[int, ...] = ()
-    pool_padding: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        rows = _pool_integers(
-            self.spatial_axes, self.pool, self.pool_stride or None, self.pool_padding or 0
-        )
-        for name, value in zip(("pool", "pool_stride", "pool_padding"), rows, strict=True):
-            object.__setattr__(self, name, value)
-
-    def pool_axes(self) -> tuple[TransposedAxis, ...]:
-        """A pooled value lies somewhere in its window, as a stamp of a transposed convolution."""
-        rows = zip(self.pool, self.pool_stride, self.pool_padding, strict=True)
-        return tuple(TransposedAxis(k, s, p, p) for k, s, p in rows)
-
-    def unpooled_size(
-        self, input_shape: Sequence[int], output_size: Sequence[int] | None = None
-    ) -> tuple[int, ...]:
-        """(n - 1) pool_stride - 2 pool_padding + pool along each axis, or the last axes of
-        `output_size`.
-
-        Raises:
-            ShapeError: if a size given is a stride or more away from the default: no such pooling
-                could have come from there; or if an int64 cannot count the places.
-        """
-        batch_of(input_shape, self.spatial_axes, self.in_channels)
-        inputs = zip(self.pool_axes(), input_shape[-self.spatial_axes :], strict=True)
-        default = tuple(axis.output_size(n) for axis, n in inputs)
-        sizes = default if output_size is None else tuple(output_size)[-self.spatial_axes :]
-        if len(sizes) != len(default) or any(
-            abs(n - d) >= s for n, d, s in zip(sizes, default, self.pool_stride, strict=True)
-        ):
-            raise ShapeError(
-                f"unpooling: output_size {tuple(output_size or ())} must be less than the pool's "
-                f"stride {self.pool_stride} away from {default} on each axis"
-            )
-        unpooled = (*input_shape[: -self.spatial_axes], *sizes)
-        checked(prod(unpooled), f"elements of an unpooled input of shape {unpooled}")
-        return sizes
-
-    def _unpooled_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
-        return (*input_shape[: -self.spatial_axes], *self.unpooled_size(input_shape))
-
-    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
-        return super().output_shape(self._unpooled_shape(input_shape))
-
-    def macs(self, input_shape: Sequence[int]) -> Macs:
-        """Those of the convolution; a place that no value went to is counted, for which one that
-        is the indices decide.
-        """
-        return super().macs(self._unpooled_shape(input_shape))
-
-    def cone(self, input_shape: Sequence[int]) -> tuple[Cone, ...]:
-        """The pooled values whose windows the kernel meets: what it can read, wherever the indices
-        point.
-        """
-        kernels = super().cone(self._unpooled_shape(input_shape))
-        pools = (axis.cone() for axis in self.pool_axes())
-        return tuple(kernel.through(pool) for kernel, pool in zip(kernels, pools, strict=True))
+from convsmith.geometry import Ints, Padding
 
 
 def _unpool_then(
@@ -132,7 +49,7 @@ def _unpool_then(
             f"unpooling: weight {tuple(weight.shape)} has {weight.ndim} dimensions; it must be "
             "(out, in/groups, ...) with 1 to 3 spatial axes"
         )
-    pool, pool_stride, pool_padding = _pool_integers(axes, pool, pool_stride, pool_padding)
+    pool, pool_stride, pool_padding = pool_integers(axes, pool, pool_stride, pool_padding)
     geometry = UnpoolGeometry(
         in_channels=weight.shape[1] * groups,
         out_channels=weight.shape[0],
@@ -144,16 +61,6 @@ def _unpool_then(
     )
     unpooled = place(x, indices, geometry.unpooled_size(x.shape, output_size))
     return convolve(unpooled, weight, bias, stride, padding, dilation, groups)
-
-
-def _pool_integers(
-    axes: int, pool: Ints, stride: Ints | None, padding: Ints
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    return (
-        per_axis("pool", pool, axes),
-        per_axis("pool_stride", pool if stride is None else stride, axes),
-        per_axis("pool_padding", padding, axes, least=0),
-    )
 
 
 def reference(x: Tensor, indices: Tensor, weight: Tensor, *bias: Tensor, **options: Any) -> Tensor:
@@ -280,7 +187,7 @@ class _Unpool(nn.Module):
         pool_padding: Ints = 0,
     ) -> None:
         super().__init__()
-        self.pool, self.pool_stride, self.pool_padding = _pool_integers(
+        self.pool, self.pool_stride, self.pool_padding = pool_integers(
             self.axes, pool, pool_stride, pool_padding
         )
         self.convolution = self.make_convolution(

@@ -22,10 +22,13 @@ app.command("list")(listing.run)
 app.command("doctor")(doctor.run)
 
 
+_THE_CALL_WAS_WRONG = (ArgumentError, FileNotFoundError, FileExistsError)
+
+
 def main() -> None:
     """Run a command: exit code 0 if it is done, 1 if the work failed, 2 if the call was wrong."""
     try:
         app()
-    except ConvsmithError as error:
+    except (ConvsmithError, OSError) as error:
         print(f"convsmith: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ArgumentError) else 1)
+        sys.exit(2 if isinstance(error, _THE_CALL_WAS_WRONG) else 1)

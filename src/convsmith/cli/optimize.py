@@ -62,7 +62,7 @@ def run(
         )
         if save is not None:
             done.save(save, about=_about(found))
-    report: dict[str, Any] = {"model": found.name, **done.report.to_json()}
+    report: dict[str, Any] = {**done.report.to_json(), "model": found.name}
     if as_json:
         print_json(report)
         return

@@ -20,6 +20,8 @@ from convsmith.geometry import (
     same_transposed_padding,
 )
 
+many = settings(max_examples=2 * settings().max_examples)
+
 SIZES = st.integers(1, 20)
 KERNELS = st.integers(1, 6)
 STRIDES = st.integers(1, 5)
@@ -37,7 +39,7 @@ def size_or_error(compute: Callable[[], int | torch.Tensor]) -> int | None:
     return result if isinstance(result, int) else result.shape[-1]
 
 
-@settings(max_examples=500)
+@many
 @given(SIZES | st.just(0), AXES)
 def test_a_convolution_has_the_size_torch_gives_it(size: int, axis: Axis) -> None:
     def convolve() -> torch.Tensor:
@@ -49,7 +51,7 @@ def test_a_convolution_has_the_size_torch_gives_it(size: int, axis: Axis) -> Non
     assert size_or_error(lambda: axis.output_size(size)) == size_or_error(convolve)
 
 
-@settings(max_examples=500)
+@many
 @given(SIZES, KERNELS, STRIDES, AMOUNTS, STRIDES, AMOUNTS)
 def test_a_transposed_convolution_has_the_size_torch_gives_it(
     size: int, kernel: int, stride: int, crop: int, dilation: int, extra: int
@@ -70,7 +72,7 @@ def test_a_ceil_mode_window_may_hang_over_the_end() -> None:
         Axis(7, 2).output_size(5, ceil_mode=True)
 
 
-@settings(max_examples=500)
+@many
 @given(SIZES, KERNELS, STRIDES, STRIDES)
 def test_same_padding_is_the_rule_of_tensorflow(
     size: int, kernel: int, stride: int, dilation: int
@@ -99,7 +101,7 @@ def test_same_padding_of_stride_1_is_torch_s(
     assert torch.equal(F.conv1d(F.pad(x, (before, after)), weight, dilation=dilation), expected)
 
 
-@settings(max_examples=500)
+@many
 @given(SIZES, KERNELS, STRIDES, STRIDES)
 def test_same_transposed_padding_reverses_same_padding(
     size: int, kernel: int, stride: int, dilation: int
@@ -118,7 +120,7 @@ def test_same_transposed_padding_reverses_same_padding(
     assert {(i, j) for i, j in joined if 0 <= j < size * stride} == reversed_
 
 
-@settings(max_examples=500)
+@many
 @given(SIZES, AXES)
 def test_taps_are_those_of_a_loop(size: int, axis: Axis) -> None:
     if size + axis.before + axis.after < axis.span:
@@ -129,7 +131,7 @@ def test_taps_are_those_of_a_loop(size: int, axis: Axis) -> None:
     assert axis.live_taps(size) == sum(0 <= place < size for read in reads for place in read)
 
 
-@settings(max_examples=500)
+@many
 @given(SIZES, TRANSPOSED)
 def test_transposed_taps_are_those_of_a_loop(size: int, axis: TransposedAxis) -> None:
     if axis.span + (size - 1) * axis.stride - axis.before - axis.after + axis.output_padding < 1:
@@ -159,7 +161,7 @@ def test_a_transposed_axis_reads_what_torch_stamps(size: int, axis: TransposedAx
         assert [i for i in axis.reads(j) if 0 <= i < size] == seen.nonzero().flatten().tolist()
 
 
-@settings(max_examples=500)
+@many
 @given(AXES | TRANSPOSED, st.integers(-30, 30))
 def test_the_cone_of_one_axis_is_what_it_reads(axis: Axis | TransposedAxis, output: int) -> None:
     reads = list(axis.reads(output))

@@ -64,7 +64,7 @@ def test_where_a_composed_cone_is_wider_than_what_is_touched() -> None:
 
 
 @given(st.lists(SLIDING | ANY_TRANSPOSED, min_size=3, max_size=3))
-def test_composition_may_be_bracketed_any_way_for_single_phases(chain: list) -> None:
+def test_composition_may_be_bracketed_any_way(chain: list) -> None:
     first, second, third = (layer.cone() for layer in chain)
     left = third.through(second).through(first)
     right = third.through(second.through(first))

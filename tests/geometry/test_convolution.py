@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from convsmith.errors import ArgumentError, ShapeError
 from convsmith.geometry import Geometry, Macs, TransposedGeometry, same_padding
 
+many = settings(max_examples=2 * settings().max_examples)
+
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -61,7 +63,7 @@ def shape_and_macs(geometry: Geometry, shape: tuple[int, ...]) -> tuple[tuple, M
         return None
 
 
-@settings(max_examples=400)
+@many
 @given(geometries())
 def test_a_convolution_is_sized_and_counted_as_torch_does_it(
     case: tuple[dict[str, Any], tuple[int, ...]],
@@ -95,7 +97,7 @@ def test_a_convolution_is_sized_and_counted_as_torch_does_it(
         assert ours == (tuple(y.shape), Macs(y.numel() * weight[0].numel(), int(y.sum())))
 
 
-@settings(max_examples=400)
+@many
 @given(geometries(transposed=True), st.integers(0, 3))
 def test_a_transposed_convolution_is_sized_and_counted_as_torch_does_it(
     case: tuple[dict[str, Any], tuple[int, ...]], extra: int

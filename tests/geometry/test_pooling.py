@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from convsmith.errors import ArgumentError, ShapeError
 from convsmith.geometry import Cone, PoolingGeometry
 
+many = settings(max_examples=2 * settings().max_examples)
+
 MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -42,7 +44,7 @@ def shape_or_error(compute: Any) -> tuple[int, ...] | None:
         return None
 
 
-@settings(max_examples=300)
+@many
 @given(poolings())
 def test_pooling_has_the_shape_torch_gives_it(
     case: tuple[tuple[int, ...], dict[str, Any]],

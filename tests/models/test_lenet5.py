@@ -58,7 +58,7 @@ def test_the_output_is_the_distance_to_each_code() -> None:
     scores = layer(torch.cat([digit_codes(), torch.zeros(1, 84)]))
     assert scores.argmax(1)[:10].tolist() == list(range(10))
     assert scores.diagonal().tolist() == [0.0] * 10
-    assert scores[10].tolist() == [-84.0] * 10
+    assert scores[10].tolist() == [-84.0 / 8] * 10
 
 
 def test_a_linear_output_serves_other_classes() -> None:

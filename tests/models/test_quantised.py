@@ -76,7 +76,9 @@ def test_a_model_of_these_options_takes_them_too(tmp_path: Path) -> None:
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
     path = write_quantised(tmp_path, "mobilenet_v1", **SMALL)
-    with pytest.raises(FormatError, match=r"q\.npz is an \.npz.* not for resnet20"):
+    with pytest.raises(
+        FormatError, match=r"q\.npz is an \.npz, which is known for .*, not for resnet20"
+    ):
         models.create("resnet20", weights=path)
     with pytest.raises(FormatError, match=r"q\.npz has 28 convolutions; mobilenet_v2 of .* has 53"):
         models.create("mobilenet_v2", weights=path)

@@ -74,4 +74,4 @@ def test_the_embedded_weights_are_made_again() -> None:
 def test_lenet5_learns_the_digits() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     trained = train_network("lenet5", "digits")
-    assert trained.result.held_out_accuracy >= 0.95
+    assert trained.result.held_out_accuracy >= 0.97

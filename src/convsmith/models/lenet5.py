@@ -64,9 +64,11 @@ class SubSampling(nn.Module):
 
 
 class DistanceToCodes(nn.Module):
-    """The paper's output layer: minus the squared Euclidean distance to each class's fixed code.
+    """The paper's output layer: the squared Euclidean distance to each class's fixed code.
 
-    The sign is turned so that, as everywhere else, the largest score wins.
+    score = -distance / 8, the log-likelihood of a Gaussian of variance 4 about the code: as
+    everywhere else the largest score wins, and cross-entropy does not saturate as it would on the
+    distances themselves, which reach the hundreds.
     """
 
     codes: Tensor
@@ -77,7 +79,7 @@ class DistanceToCodes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 84) to (n, 10)."""
-        return -(x.unsqueeze(1) - self.codes).square().sum(-1)
+        return (x.unsqueeze(1) - self.codes).square().sum(-1) / -8
 
 
 class LeNet5(Model):
@@ -127,6 +129,11 @@ class LeNet5(Model):
             ScaledTanh(),
             DistanceToCodes() if output == "codes" else nn.Linear(_CODE_SIZE, num_classes),
         )
+
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                # LeCun et al., Efficient BackProp, 1998, 4.6: the scale for this activation.
+                nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, 32, 32) to (n, num_classes): the largest score wins."""

@@ -47,7 +47,8 @@ class ImageSet:
             FormatError: if a file is no image; it is named.
         """
         pixels = [self._prepared(i) for i in indices]
-        return torch.stack(pixels), self.labels[list(indices)]
+        numbers = self.classes[list(indices)] + self.preprocess.label_offset
+        return torch.stack(pixels), torch.from_numpy(numbers)
 
     def batches(self, batch_size: int = 32) -> Iterator[tuple[Tensor, Tensor]]:
         """All images in their order, `batch_size` at a time."""

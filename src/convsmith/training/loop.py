@@ -70,7 +70,8 @@ def train(
             f"{shift} is not negative"
         )
     start = time.perf_counter()
-    with torch.random.fork_rng():
+    device = next(model.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         history = tuple(_epochs(model, data.train, epochs, batch_size, lr, shift, progress))
     model.eval()

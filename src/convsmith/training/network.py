@@ -66,7 +66,7 @@ def train_network(
             the weights differ in their last bits at first, and more as training goes on.
         options: What `create` takes: num_classes, in_channels, width, ...
     """
-    with torch.random.fork_rng(), _threads(threads):
+    with torch.random.fork_rng([]), _threads(threads):
         torch.manual_seed(seed)
         model = create(name, **options)
         images = training_data(data, model.preprocess, seed=seed)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,7 +34,10 @@ def run(
         str | None, typer.Option("--input", metavar="N,C,H,W", help="The shape of an input.")
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Folder to write the result to.")] = None,
-    math: Annotated[str, typer.Option(help="fast or strict.")] = "fast",
+    math: Annotated[
+        Literal["fast", "strict"],
+        typer.Option(help="May a layer round a little more to be faster?"),
+    ] = "fast",
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -100,7 +100,7 @@ def _read_into(model: nn.Module, weights: Path) -> None:
     try:
         model.load_state_dict(read_state(weights))
     except RuntimeError as error:
-        raise ArgumentError(f"--weights {weights}: {error}") from None
+        raise ArgumentError(f"--weights {weights} do not fit: {error}") from None
 
 
 def _input(shape: str | None, natural: tuple[int, ...]) -> Tensor:

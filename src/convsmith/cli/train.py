@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`convsmith train`: a published network trained on labelled images."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,22 +56,24 @@ def run(
     )
     if save is not None:
         trained.save(save)
-    result = trained.result
+    report = {
+        "model": model,
+        "held_out_accuracy": trained.result.held_out_accuracy,
+        "seconds": trained.result.seconds,
+        "settings": trained.settings,
+        "saved": None if save is None else str(save),
+    }
     if as_json:
-        print_json(
-            {
-                "model": model,
-                "held_out_accuracy": result.held_out_accuracy,
-                "seconds": result.seconds,
-                "settings": trained.settings,
-                "saved": None if save is None else str(save),
-            }
-        )
-        return
+        print_json(report)
+    else:
+        _show(report)
+
+
+def _show(report: Mapping[str, Any]) -> None:
     result_console.print(
-        f"{model} on {data}: {result.held_out_accuracy:.2%} right of the images held out, "
-        f"after {result.seconds:.0f} s",
+        f"{report['model']} on {report['settings']['data']}: {report['held_out_accuracy']:.2%} "
+        f"right of the images held out, after {report['seconds']:.0f} s",
         highlight=False,
     )
-    if save is not None:
-        result_console.print(f"saved: {save}", highlight=False)
+    if report["saved"]:
+        result_console.print(f"saved: {report['saved']}", highlight=False)

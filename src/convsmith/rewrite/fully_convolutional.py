@@ -25,6 +25,9 @@ def to_fully_convolutional(model: nn.Module, example: Any) -> nn.Module:
     the product of the strides. At h x w the result equals the model, with shape (N, K, 1, 1); where
     layers pad, larger images see real neighbours instead of zeros.
 
+    To optimize or capture the result, give an example larger than the native size: torch takes the
+    single answer at the native size for a constant, and would fix height and width there.
+
     Args:
         model: A classifier; it is not changed, and its inference path is taken.
         example: Inputs at the native size, a tensor or a tuple of tensors.

@@ -32,7 +32,7 @@ DROPPED = {
     "mean over single pixels": lambda x: F.avg_pool2d(x, 1, 1),
     "cancelling permutations": lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2),
     "cancelling transpositions": lambda x: x.transpose(1, 3).transpose(3, 1),
-    "plus nothing": lambda x: x + 0,
+    "minus nothing": lambda x: x - 0,
     "times one": lambda x: x * 1.0,
 }
 
@@ -53,7 +53,8 @@ LEFT = {
     "permutation": lambda x: x.permute(0, 2, 3, 1),
     "two permutations": lambda x: x.permute(0, 2, 3, 1).permute(0, 2, 3, 1),
     "relu": lambda x: x.relu(),
-    "scaled by one value": lambda x: x + 1,
+    "shifted": lambda x: x + 1,
+    "plus nothing, which changes -0.0": lambda x: x + 0,
     "broadcast": lambda x: x.unsqueeze(0) + torch.zeros(2, 1, 1, 1, 1),
 }
 

@@ -80,7 +80,7 @@ def test_what_cannot_be_imported_is_named(path: str) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file(nn.Conv2d(3, 5, 3).state_dict(), tmp_path / "other.safetensors")
-    with pytest.raises(ArgumentError, match=r"other.safetensors do not fit: Error"):
+    with pytest.raises(ArgumentError, match=r"--weights \S+ do not fit: Error"):
         find("mine:build", tmp_path / "other.safetensors", "1,3,8,8")
 
 

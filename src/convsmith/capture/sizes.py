@@ -12,6 +12,7 @@ and keeps a readable contract instead:
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ _GROWTHS: tuple[Callable[[int], int], ...] = (
     lambda size: 3 * size,
     lambda size: size + 64,
 )
+
+
+_READABLE = 120  # characters of a guard
 
 
 class Tier(Enum):
@@ -128,11 +132,17 @@ class Contract:
         }
 
     def describe(self) -> str:
-        """One line for error messages: sizes at capture (free ones starred) and the guards."""
+        """One line for error messages: sizes at capture (free ones starred) and the guards.
+
+        A guard too long to be read is only counted.
+        """
         at = "; ".join(item.describe() for item in self.inputs)
-        return f"captured at {at} (* may vary)" + (
-            f", guards: {'; '.join(self.guards)}" if self.guards else ""
-        )
+        short = [guard for guard in self.guards if len(guard) <= _READABLE]
+        unread = len(self.guards) - len(short)
+        if unread:
+            short.append(f"{unread} longer relation{'s' if unread > 1 else ''} between the sizes")
+        guards = f", guards: {'; '.join(short)}" if short else ""
+        return f"captured at {at} (* may vary){guards}"
 
     def check(self, leaves: Sequence[Any]) -> None:
         """Refuse inputs that this network was not captured for.
@@ -144,18 +154,33 @@ class Contract:
         for item, leaf in zip(self.inputs, leaves, strict=True):
             _check_leaf(item, leaf)
         shapes = {
-            item.name: leaf.shape
+            item.name: tuple(leaf.shape)
             for item, leaf in zip(self.inputs, leaves, strict=True)
             if item.is_tensor
         }
-        for guard in self.guards:
-            if not holds(guard, shapes):
-                got = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-                raise ShapeError(
-                    f"captured network: inputs {got} do not satisfy `{guard}`, which the captured "
-                    f"path demands ({self.describe()}); choose other sizes or capture the model "
-                    "at these."
-                )
+        guard = self._broken_by(shapes)
+        if guard is not None:
+            got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ShapeError(
+                f"captured network: inputs {got} do not satisfy `{guard}`, which the captured "
+                f"path demands ({self.describe()}); choose other sizes or capture the model "
+                "at these."
+            )
+
+    def _broken_by(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+        if all(isinstance(size, int) for shape in shapes.values() for size in shape):
+            return _first_broken(self.guards, tuple(shapes.items()))
+        # Symbolic sizes, while the network is itself captured: each answer becomes torch's guard.
+        return next((guard for guard in self.guards if not holds(guard, shapes)), None)
+
+
+@lru_cache(maxsize=1024)
+def _first_broken(
+    guards: tuple[str, ...], shapes: tuple[tuple[str, tuple[int, ...]], ...]
+) -> str | None:
+    """Interpreting the guards takes milliseconds, and a network meets the same sizes again."""
+    sizes = dict(shapes)
+    return next((guard for guard in guards if not holds(guard, sizes)), None)
 
 
 def _check_leaf(item: Input, leaf: Any) -> None:

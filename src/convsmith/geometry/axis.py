@@ -32,7 +32,9 @@ def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> 
     ((0, 1), (1, 1), (0, 0))
     """
     taps_span = span(kernel, dilation)
-    total = taps_span - 1 - (size - 1) % stride
+    total = taps_span - 1
+    if stride > 1:  # at stride 1 the size does not matter: nothing symbolic comes in
+        total -= (size - 1) % stride
     if taps_span < stride:  # only here can it be negative; a symbolic size needs no guard elsewhere
         total = max(total, 0)
     return total // 2, total - total // 2

@@ -25,11 +25,11 @@ demo: .venv/installed
 
 test: .venv/installed
 	@echo "== the quick tests"
-	@$(BIN)/python -m pytest -q -m "not slow and not cuda" --doctest-modules tests src/convsmith
+	@$(BIN)/python -m pytest -q -n 2 -m "not slow and not cuda" --doctest-modules tests src/convsmith
 
 test-all: .venv/installed
 	@echo "== every test"
-	@$(BIN)/python -m pytest -q --doctest-modules tests src/convsmith
+	@$(BIN)/python -m pytest -q -n 2 --doctest-modules tests src/convsmith
 
 check: .venv/installed
 	@echo "== ruff check"

@@ -12,6 +12,10 @@ settings.register_profile("quick", max_examples=200, deadline=None, derandomize=
 settings.register_profile("thorough", max_examples=5000, deadline=None)
 settings.load_profile(os.environ.get("CONVSMITH_HYPOTHESIS", "quick"))
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has a core of its own; tests of threads set their number themselves.
+    torch.set_num_threads(1)
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_python_runs(tmp_path: Path) -> None:
     program = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-    assert program.count("cs.") > 8
+    assert program.count("cs.") >= 6
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=280
     )

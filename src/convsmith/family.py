@@ -22,9 +22,8 @@ class Sample:
     layer: Callable[..., nn.Module]  # layer(dtype=..., device=...)
     input_shape: tuple[int, ...]
     twin: Callable[..., nn.Module] | None = None  # torch's layer with the same state_dict
-    further_inputs: Callable[[nn.Module, Tensor], tuple[Any, ...]] | None = (
-        None  # after x, as `forward` takes them
-    )
+    # What `forward` takes after x.
+    further_inputs: Callable[[nn.Module, Tensor], tuple[Any, ...]] | None = None
 
     def inputs(self, layer: nn.Module, x: Tensor) -> tuple[Any, ...]:
         """All that `layer.forward` takes, for a given first input."""
@@ -39,28 +38,60 @@ class Picture:
     taps: tuple[tuple[int, ...], ...]  # per axis, the offsets of the taps
 
 
+def grouped_picture(geometry: Geometry) -> Picture:
+    """The picture of any convolution whose channels are joined group by group."""
+    inputs = geometry.in_channels // geometry.groups
+    outputs = geometry.out_channels // geometry.groups
+    channels = tuple(
+        tuple(range(o // outputs * inputs, (o // outputs + 1) * inputs))
+        for o in range(geometry.out_channels)
+    )
+    befores = (
+        [0] * geometry.spatial_axes
+        if geometry.padding == "same"
+        else [before for before, _ in geometry.padding]
+    )
+    taps = tuple(
+        tuple(r * d - before for r in range(k))
+        for k, d, before in zip(geometry.kernel_size, geometry.dilation, befores, strict=True)
+    )
+    return Picture(channels=channels, taps=taps)
+
+
+def _output_shape(geometry: Geometry, input_shape: Sequence[int]) -> tuple[int, ...]:
+    return geometry.output_shape(input_shape)
+
+
+def _macs(geometry: Geometry, input_shape: Sequence[int]) -> Macs:
+    return geometry.macs(input_shape)
+
+
+def _cone(geometry: Geometry, input_shape: Sequence[int]) -> tuple[Cone, ...]:
+    return geometry.cone(input_shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One kind of convolution. A field that a kind cannot fill is None, and `unsupported` says
-    why.
+    """One kind of convolution: what the rest of convsmith asks it.
+
+    Sizes, costs and cones come from the kind's geometry unless given. A field that a kind cannot
+    fill is None, and `unsupported` says why.
     """
 
     name: str
-    layers: Mapping[int, type[nn.Module]]  # number of spatial axes -> layer; each has a `geometry`
-    ops: Mapping[int, Callable[..., Tensor]]  # number of spatial axes -> functional twin
-    reference: Callable[
-        ..., Tensor
-    ]  # slow and obvious: each multiplication is one element of a `*`
-    apply: Callable[
-        ..., Tensor
-    ]  # apply(op or reference, layer, *inputs): with the layer's weights and options
+    # Number of spatial axes -> layer (it has a `geometry`), and -> its functional twin.
+    layers: Mapping[int, type[nn.Module]]
+    ops: Mapping[int, Callable[..., Tensor]]
+    # Slow and obvious: each multiplication is one element of a `*` between tensors.
+    reference: Callable[..., Tensor]
+    # apply(op or reference, layer, *inputs): calls it with the layer's weights and options.
+    apply: Callable[..., Tensor]
     recognizes: Callable[[Geometry], bool]
-    output_shape: Callable[[Any, Sequence[int]], tuple[int, ...]]  # (geometry, input shape)
-    macs: Callable[[Any, Sequence[int]], Macs]  # (geometry, input shape)
-    cone: (
-        Callable[[Any, Sequence[int]], tuple[Cone, ...]] | None
-    )  # (geometry, input shape), one a spatial axis
-    picture: Callable[[Any], Picture] | None
+    # Of (geometry, input shape); the cone is one for each spatial axis.
+    output_shape: Callable[[Any, Sequence[int]], tuple[int, ...]] = _output_shape
+    macs: Callable[[Any, Sequence[int]], Macs] = _macs
+    cone: Callable[[Any, Sequence[int]], tuple[Cone, ...]] | None = _cone
+    picture: Callable[[Any], Picture] | None = grouped_picture
     samples: Callable[[], Sequence[Sample]]
     source: str
     unsupported: Mapping[str, str] = field(default_factory=dict)
@@ -116,23 +147,3 @@ def recognize(geometry: Geometry) -> Family:
     raise UnsupportedError(
         f"recognize: no registered family claims {geometry}; registered are {list(_families)}"
     )
-
-
-def grouped_picture(geometry: Geometry) -> Picture:
-    """The picture of any convolution whose channels are joined group by group."""
-    inputs = geometry.in_channels // geometry.groups
-    outputs = geometry.out_channels // geometry.groups
-    channels = tuple(
-        tuple(range(o // outputs * inputs, (o // outputs + 1) * inputs))
-        for o in range(geometry.out_channels)
-    )
-    befores = (
-        [0] * geometry.spatial_axes
-        if geometry.padding == "same"
-        else [before for before, _ in geometry.padding]
-    )
-    taps = tuple(
-        tuple(r * d - before for r in range(k))
-        for k, d, before in zip(geometry.kernel_size, geometry.dilation, befores, strict=True)
-    )
-    return Picture(channels=channels, taps=taps)

@@ -80,6 +80,7 @@ def test_without_scikit_learn_the_remedy_is_named(monkeypatch: pytest.MonkeyPatc
         (b"no archive", r"digits\.csv\.gz cannot be read: Not a gzipped file"),
         (gzip.compress(b"1,2\n" * 99)[:-9], r"digits\.csv\.gz cannot be read"),
     ],
+    ids=["too few", "not numbers", "no archive", "cut short"],
 )
 def test_another_file_is_a_format_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str

@@ -197,7 +197,10 @@ class _Task:
             )
         nodes = self.captured.module.graph.nodes
         if not any("batch_norm" in str(node.target) for node in nodes):
-            notes.append("the graph has no batch-norm: folded already, or never there")
+            notes.append(
+                "the graph has no batch-norm (folded already, or never there), so little is left "
+                "to rewrite"
+            )
         if not rewritten.certificates:
             notes.append("nothing was rewritten: no exact rule applies")
         if self.settings["max_drop"]:

@@ -20,7 +20,7 @@ from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
 from convsmith.convs.standard.standard import OPS as CONVOLVE
 from convsmith.convs.standard.standard import reference as convolve
 from convsmith.errors import ShapeError
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import Geometry, Ints, Padding, per_axis
 
 
@@ -255,10 +255,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=recognizes,
-        output_shape=Geometry.output_shape,
-        macs=Geometry.macs,
-        cone=Geometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Howard et al., MobileNets: Efficient CNNs for Mobile Vision, 2017, equation 3",
     )

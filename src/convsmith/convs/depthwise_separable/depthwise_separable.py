@@ -34,7 +34,7 @@ from convsmith.convs.pointwise import (
     pointwise_conv3d,
 )
 from convsmith.convs.pointwise.pointwise import reference as mix_channels
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import Geometry, Ints, Padding
 
 
@@ -316,10 +316,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=recognizes,
-        output_shape=DepthwiseSeparableGeometry.output_shape,
-        macs=DepthwiseSeparableGeometry.macs,
-        cone=DepthwiseSeparableGeometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Howard et al., MobileNets, 2017, section 3.1; Chollet, Xception, 2017",
     )

@@ -17,7 +17,7 @@ from convsmith.convs.padding import pad, resolve
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
 from convsmith.convs.standard.standard import LAYERS, OPS, apply
 from convsmith.convs.standard.standard import reference as convolve
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import Axis, Geometry, Ints, Padding, per_axis
 
 
@@ -93,10 +93,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=recognizes,
-        output_shape=Geometry.output_shape,
-        macs=Geometry.macs,
-        cone=Geometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Yu and Koltun, Multi-Scale Context Aggregation by Dilated Convolutions, 2016, (2)",
     )

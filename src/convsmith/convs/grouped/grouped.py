@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
 from convsmith.convs.standard.standard import LAYERS, OPS, apply
 from convsmith.convs.standard.standard import reference as convolve
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import Geometry, Ints, Padding
 
 
@@ -80,10 +80,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=recognizes,
-        output_shape=Geometry.output_shape,
-        macs=Geometry.macs,
-        cone=Geometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Krizhevsky et al., ImageNet Classification with Deep CNNs, 2012, section 3.2",
     )

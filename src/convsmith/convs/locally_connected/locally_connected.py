@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from convsmith.convs.padding import as_torch, pad, resolve
 from convsmith.convs.windows import windows
 from convsmith.errors import ShapeError
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import Geometry, Ints, Macs, Padding, padding_pairs, per_axis
 
 
@@ -254,10 +254,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=lambda geometry: isinstance(geometry, LocalGeometry),
-        output_shape=LocalGeometry.output_shape,
-        macs=LocalGeometry.macs,
-        cone=Geometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Taigman et al., DeepFace, 2014, section 3.1",
     )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
 from convsmith.convs.standard.standard import OPS as CONVOLVE
 from convsmith.errors import ShapeError
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import Geometry, Ints, per_axis
 
 
@@ -179,10 +179,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=recognizes,
-        output_shape=Geometry.output_shape,
-        macs=Geometry.macs,
-        cone=Geometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Lin, Chen, Yan, Network In Network, 2013, section 3.1",
     )

@@ -22,8 +22,8 @@ from convsmith.convs.spatially_separable.passes import SpatiallySeparableGeometr
 from convsmith.convs.standard import conv2d, conv3d
 from convsmith.convs.standard.standard import reference as standard_reference
 from convsmith.errors import ShapeError
-from convsmith.family import Family, Sample, grouped_picture, register
-from convsmith.geometry import Geometry, Ints, Padding, padding_pairs, per_axis
+from convsmith.family import Family, Sample, register
+from convsmith.geometry import Ints, Padding, padding_pairs, per_axis
 
 
 def reference(
@@ -363,10 +363,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=lambda geometry: isinstance(geometry, SpatiallySeparableGeometry),
-        output_shape=Geometry.output_shape,
-        macs=SpatiallySeparableGeometry.macs,
-        cone=Geometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Sironi et al., Learning Separable Filters, 2015; Szegedy et al. 2016, section 3.2",
     )

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convsmith.convs.padding import as_torch, pad, resolve, symmetric
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import Geometry, Ints, Padding, padding_pairs, per_axis
 
 _TORCH_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -327,10 +327,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=lambda geometry: type(geometry) is Geometry,
-        output_shape=Geometry.output_shape,
-        macs=Geometry.macs,
-        cone=Geometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998, II.A",
     )

@@ -18,7 +18,7 @@ from convsmith.convs.transposed.transposed import (
     transpose,
 )
 from convsmith.errors import ShapeError
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import (
     Geometry,
     Ints,
@@ -262,10 +262,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=recognizes,
-        output_shape=TransposedGeometry.output_shape,
-        macs=TransposedGeometry.macs,
-        cone=TransposedGeometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Dumoulin and Visin, A Guide to Convolution Arithmetic for Deep Learning, 2016",
     )

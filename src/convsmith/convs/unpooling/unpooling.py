@@ -23,7 +23,7 @@ from convsmith.convs.standard.standard import reference as standard_reference
 from convsmith.convs.unpooling.geometry import UnpoolGeometry, pool_integers
 from convsmith.convs.unpooling.placing import place
 from convsmith.errors import ShapeError
-from convsmith.family import Family, Sample, grouped_picture, register
+from convsmith.family import Family, Sample, register
 from convsmith.geometry import Ints, Padding
 
 
@@ -344,10 +344,6 @@ register(
         reference=reference,
         apply=apply,
         recognizes=lambda geometry: isinstance(geometry, UnpoolGeometry),
-        output_shape=UnpoolGeometry.output_shape,
-        macs=UnpoolGeometry.macs,
-        cone=UnpoolGeometry.cone,
-        picture=grouped_picture,
         samples=_samples,
         source="Badrinarayanan et al., SegNet, 2015, section 3",
     )

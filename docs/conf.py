@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sphinx reads this: the pages are Markdown, the reference comes from the docstrings."""
 
-from importlib.metadata import version
+import importlib.metadata
 from pathlib import Path
 
 project = "convsmith"
 author = "the convsmith maintainers"
-release = version("convsmith")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+release = importlib.metadata.version("convsmith")
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"convsmith {release}"
 myst_heading_anchors = 3
@@ -21,3 +21,12 @@ _pages = _docs / "families"
 _pages.mkdir(exist_ok=True)
 for _readme in sorted((_docs.parent / "src" / "convsmith" / "convs").glob("*/README.md")):
     (_pages / f"{_readme.parent.name}.md").write_text(_readme.read_text())
+
+
+def _as_written(app, what, name, obj, options, lines: list[str]) -> None:
+    """Docstrings are written to be read in a terminal, formulas and all: show them as they are."""
+    lines[:] = ["::", "", *(f"    {line}" for line in lines), ""]
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", _as_written)

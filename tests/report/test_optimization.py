@@ -16,10 +16,18 @@ def text_of(report: dict[str, Any], width: int = 100) -> str:
 
 
 def report(**changes: Any) -> dict[str, Any]:
-    side = {"ms": 4.0, "macs": 1000, "parameters": 200, "top1": 36, "top5": 39, "images": 40}
+    side = {
+        "ms": 4.0,
+        "ms_quartiles": [3.5, 4.5],
+        "macs": 1000,
+        "parameters": 200,
+        "top1": 36,
+        "top5": 39,
+        "images": 40,
+    }
     return {
         "before": side,
-        "after": {**side, "ms": 2.0, "parameters": 190},
+        "after": {**side, "ms": 2.0, "ms_quartiles": [1.9, 2.1], "parameters": 190},
         "max_abs_error": 1e-6,
         "max_rel_error": 2e-7,
         "certificates": [
@@ -27,22 +35,37 @@ def report(**changes: Any) -> dict[str, Any]:
         ],
         "refused": [],
         "notes": ["inputs are random"],
+        "settings": {"timed_rounds": 7},
+        "machine": {"cpu": "a processor", "threads": 2},
         **changes,
     }
 
 
 def test_before_and_after_stand_side_by_side() -> None:
     text = text_of(report())
-    assert "4.00" in text
+    assert "4.00 (3.50 to 4.50)" in text
     assert "2.00x" in text
+    assert "median of 7 rounds" in text
     assert "36 of 40" in text
     assert "-5.00%" in text
     assert "conv1, bn1" in text
     assert "inputs are random" in text
 
 
+def test_no_speed_up_is_claimed_where_times_overlap() -> None:
+    before = report()["before"]
+    text = text_of(report(after={**before, "ms": 3.6, "ms_quartiles": [3.2, 4.0]}))
+    assert "within noise" in text
+    assert "x" not in text.split("within noise")[0].split("4.00")[1]
+
+
+def test_without_timing_no_time_is_shown() -> None:
+    side = {**report()["before"], "ms": None, "ms_quartiles": None}
+    assert "median of" not in text_of(report(before=side, after=side))
+
+
 def test_without_labels_no_accuracy_is_shown() -> None:
-    side = {"ms": 4.0, "macs": 1000, "parameters": 200, "top1": None, "top5": None, "images": 2}
+    side = {**report()["before"], "top1": None, "top5": None}
     text = text_of(report(before=side, after=side))
     assert "guess" not in text
 

@@ -2,7 +2,7 @@
 """What `optimize` did, for a terminal: before and after, the certificates, what was left alone."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from convsmith.report.tables import table
+
+Side = Mapping[str, Any]
 
 _REFUSALS_SHOWN = 8
 
@@ -22,17 +24,17 @@ def optimization(report: Mapping[str, Any]) -> RenderableType:
 def _parts(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     before, after = report["before"], report["after"]
     rows = [
-        (label, *(write(side[key]) for side in (before, after)), _change(key, before, after))
-        for key, label, write in (
-            ("ms", "time a batch (ms)", lambda ms: f"{ms:.2f}"),
-            ("macs", "MACs", lambda macs: f"{macs:,}"),
-            ("parameters", "parameters", lambda count: f"{count:,}"),
-            ("top1", "right at first guess", lambda right: f"{right} of {before['images']}"),
-            ("top5", "right within five", lambda right: f"{right} of {before['images']}"),
-        )
-        if before.get(key) is not None
+        (label, write(before), write(after), change(before, after))
+        for key, label, write, change in _LINES
+        if before[key] is not None
     ]
     yield table(["", ">before", ">after", ">"], rows)
+    if before["ms"] is not None:
+        yield Text(
+            f"  times: median of {report['settings']['timed_rounds']} rounds in turns, with the middle "
+            f"half of them; {report['machine']['cpu']}, {report['machine']['threads']} threads",
+            style="dim",
+        )
     yield Text(
         f"  largest output difference {report['max_abs_error']:.3g} "
         f"(relative {report['max_rel_error']:.3g})"
@@ -43,12 +45,42 @@ def _parts(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Padding(Text(f"• {note}"), (0, 0, 0, 2))
 
 
-def _change(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    if key == "ms" and after["ms"]:
-        return f"{before['ms'] / after['ms']:.2f}x"
-    if key in ("macs", "parameters") and before[key] != after[key]:
-        return f"{(after[key] - before[key]) / before[key]:+.2%}"
-    return ""
+def _time(side: Side) -> str:
+    low, high = side["ms_quartiles"]
+    return f"{side['ms']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _speed_up(before: Side, after: Side) -> str:
+    """How many times faster; nothing is claimed where the middle halves of the times overlap."""
+    (low, high), (after_low, after_high) = before["ms_quartiles"], after["ms_quartiles"]
+    if low <= after_high and after_low <= high:
+        return "within noise"
+    return f"{before['ms'] / after['ms']:.2f}x"
+
+
+def _count(key: str) -> Callable[[Side], str]:
+    return lambda side: f"{side[key]:,}"
+
+
+def _growth(key: str) -> Callable[[Side, Side], str]:
+    def growth(before: Side, after: Side) -> str:
+        return "" if before[key] == after[key] else f"{after[key] / before[key] - 1:+.2%}"
+
+    return growth
+
+
+def _right(key: str) -> Callable[[Side], str]:
+    return lambda side: f"{side[key]} of {side['images']}"
+
+
+# Key, label, how a side is written, how the change is.
+_LINES: tuple[tuple[str, str, Callable[[Side], str], Callable[[Side, Side], str]], ...] = (
+    ("ms", "time (ms)", _time, _speed_up),
+    ("macs", "MACs", _count("macs"), _growth("macs")),
+    ("parameters", "parameters", _count("parameters"), _growth("parameters")),
+    ("top1", "right at first guess", _right("top1"), lambda before, after: ""),
+    ("top5", "right within five", _right("top5"), lambda before, after: ""),
+)
 
 
 def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[RenderableType]:

@@ -17,12 +17,16 @@ from convsmith.rewrite.certificate import Certificate, Refusal
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One network: right answers among so many images (None without labels), time, cost."""
+    """One network: right answers among so many images (None without labels), time, cost.
+
+    `ms` is the median of a call on the example, `ms_quartiles` what half of the calls lay between.
+    """
 
     top1: int | None
     top5: int | None
     images: int
     ms: float | None
+    ms_quartiles: tuple[float, float] | None
     macs: int
     parameters: int
 

@@ -165,12 +165,14 @@ class _Task:
     def _measured(self, found: Comparison, network: Captured, times: Times | None) -> Measured:
         is_before = network is self.captured
         score = found.before if is_before else found.after
+        time = None if times is None else times.before if is_before else times.after
         has_labels = self.images is not None and self.images.labels is not None
         return Measured(
             top1=score.top1 if has_labels else None,
             top5=score.top5 if has_labels else None,
             images=0 if self.images is None else len(self.images.x),
-            ms=None if times is None else times.before_ms if is_before else times.after_ms,
+            ms=time.median_ms if time else None,
+            ms_quartiles=time.quartiles_ms if time else None,
             macs=self._scaled(cost(network)).macs,
             parameters=cost(network).parameters,
         )

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time two networks fairly: in one process, turn by turn, each the median of several runs."""
+"""Time two networks fairly: in one process, turn by turn, with the spread beside the median."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from statistics import median
+from statistics import quantiles
 from time import perf_counter
 from typing import Any
 
@@ -18,11 +18,19 @@ _LEAST_ROUNDS, _MOST_ROUNDS = 5, 101
 
 
 @dataclass(frozen=True)
-class Times:
-    """Milliseconds per call before and after: medians over so many rounds."""
+class Spread:
+    """Milliseconds per call: the median of all rounds, and the quartiles around it."""
 
-    before_ms: float
-    after_ms: float
+    median_ms: float
+    quartiles_ms: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times before and after, over so many rounds."""
+
+    before: Spread
+    after: Spread
     rounds: int
 
 
@@ -47,7 +55,12 @@ def interleaved(
             for which in (0, 1) if turn % 2 == 0 else (1, 0):
                 block = _block(networks[which], inputs, calls[which])
                 seconds[which].append(block / calls[which])
-    return Times(1e3 * median(seconds[0]), 1e3 * median(seconds[1]), rounds)
+    return Times(_spread(seconds[0]), _spread(seconds[1]), rounds)
+
+
+def _spread(seconds: list[float]) -> Spread:
+    first, middle, third = (1e3 * s for s in quantiles(seconds, method="inclusive"))
+    return Spread(middle, (first, third))
 
 
 def _block(network: Callable[..., Any], inputs: Inputs, calls: int) -> float:

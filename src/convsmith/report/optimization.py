@@ -31,8 +31,8 @@ def _parts(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield table(["", ">before", ">after", ">"], rows)
     if before["ms"] is not None:
         yield Text(
-            f"  times: median of {report['settings']['timed_rounds']} rounds in turns, with the middle "
-            f"half of them; {report['machine']['cpu']}, {report['machine']['threads']} threads",
+            f"  times: median of {report['settings']['timed_rounds']} rounds in turns, and their "
+            f"middle half; {report['machine']['cpu']}, {report['machine']['threads']} threads",
             style="dim",
         )
     yield Text(

@@ -5,10 +5,12 @@ import importlib.metadata
 from pathlib import Path
 
 project = "convsmith"
-author = "the convsmith maintainers"
+author = copyright = "the convsmith maintainers"
 release = importlib.metadata.version("convsmith")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 html_title = f"convsmith {release}"
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
@@ -25,7 +27,7 @@ for _readme in sorted((_docs.parent / "src" / "convsmith" / "convs").glob("*/REA
 
 def _as_written(app, what, name, obj, options, lines: list[str]) -> None:
     """Docstrings are written to be read in a terminal, formulas and all: show them as they are."""
-    lines[:] = ["::", "", *(f"    {line}" for line in lines), ""]
+    lines[:] = [".. code-block:: text", "", *(f"    {line}" for line in lines), ""]
 
 
 def setup(app) -> None:

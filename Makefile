@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The tested versions, in the isolated build too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
+# Shapes that others measure, where they lie beside the checkout.
+BENCH_SHAPES := $(wildcard ../shared/data/conformance)
+
 NATIVE := CMakeLists.txt $(wildcard src/convsmith/native/*.cpp src/convsmith/native/*.h) \
           $(wildcard src/convsmith/native/*.def src/convsmith/convs/*/*.kernel.h)
 
@@ -39,8 +42,8 @@ check: .venv/installed
 	@echo "== mypy"
 	@$(BIN)/mypy
 
-bench: .venv/installed
-	@$(BIN)/python bench/involution_multiply_add.py
+bench: .venv/installed-bench
+	@$(BIN)/convsmith bench $(BENCH_SHAPES:%=--shapes %)
 
 docs: .venv/installed-docs
 	@echo "== the manual"
@@ -58,6 +61,11 @@ $(BIN)/python:
 .venv/installed: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
 	@echo "== installing convsmith and what it needs (a few minutes the first time)"
 	@$(PIP) install --editable ".[digits,test,dev]"
+	@touch $@
+
+.venv/installed-bench: .venv/installed
+	@echo "== installing the peers to compare with"
+	@$(PIP) install --editable ".[digits,test,dev,bench]"
 	@touch $@
 
 .venv/installed-docs: .venv/installed

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from convsmith.cli import doctor, listing, optimize, train
+from convsmith.cli import bench, doctor, listing, optimize, train
 from convsmith.errors import ArgumentError, ConvsmithError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("optimize")(optimize.run)
 app.command("train")(train.run)
+app.command("bench")(bench.run)
 app.command("list")(listing.run)
 app.command("doctor")(doctor.run)
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain data in, text out: no computing here."""
+"""Plain data in, text and charts out: no computing here."""
 
+from convsmith.report.comparison import comparison as comparison
+from convsmith.report.comparison import comparison_chart as comparison_chart
 from convsmith.report.optimization import optimization as optimization
+from convsmith.report.ratio_chart import Bar as Bar
+from convsmith.report.ratio_chart import ratio_chart as ratio_chart
 from convsmith.report.tables import table as table

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What times are measured against: how fast this machine multiplies and copies."""
+
+import os
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
+
+import torch
+
+from convsmith import native
+from convsmith.bench.results import Machine
+from convsmith.rewrite.optimized import machine as described
+
+_PACKAGES = ("convsmith", "torch", "numpy", "onnxruntime", "openvino", "onnx")
+_REPEATS = 5
+
+
+def describe(threads: int, *, quick: bool) -> Machine:
+    """Name and measure this machine; a rehearsal measures on little data, and so wrongly."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        gflops = sgemm_gflops(256 if quick else 2048)
+        copied = copy_gb_per_s(2**20 if quick else 2**28)
+    finally:
+        torch.set_num_threads(before)
+    facts = described()
+    return Machine(
+        cpu=facts["cpu"],
+        cores=os.cpu_count() or 1,
+        system=facts["system"],
+        python=facts["python"],
+        packages={name: found for name in _PACKAGES if (found := _version(name))},
+        native_target=native.info()["target"] or "none",
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        sgemm_gflops=gflops,
+        copy_gb_per_s=copied,
+    )
+
+
+def sgemm_gflops(size: int) -> float:
+    """The peak: 2 size³ floating-point operations of a square float32 product over its best time.
+
+    >>> sgemm_gflops(64) > 0
+    True
+    """
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    out = torch.empty(size, size)
+    return 2 * size**3 / _best(lambda: torch.mm(a, b, out=out)) / 1e9
+
+
+def copy_gb_per_s(size: int) -> float:
+    """Bytes read and written, over the best time to copy so many.
+
+    >>> copy_gb_per_s(2**16) > 0
+    True
+    """
+    source, target = torch.ones(size // 4), torch.zeros(size // 4)
+    return 2 * size / _best(lambda: target.copy_(source)) / 1e9
+
+
+def _best(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(_REPEATS):
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

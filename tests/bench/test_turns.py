@@ -3,7 +3,8 @@
 
 import pytest
 
-from convsmith.bench.turns import Spread, order, spread, take_turns
+from convsmith.bench import Time
+from convsmith.bench.turns import order, spread, take_turns
 
 
 class Scripted:
@@ -44,7 +45,7 @@ def test_rounds_interleave() -> None:
     assert calibration == [("a", 1), ("a", 1), ("b", 1), ("b", 1), ("c", 1), ("c", 1)]
     # one call that does not count, then as many as fill a second
     assert rounds == [(name, calls) for name in "abcbca" for calls in (1, 2)]
-    assert times == {name: Spread(500.0, 500.0, 500.0) for name in "abc"}
+    assert times == {name: Time(median_ms=500, low_ms=500, high_ms=500) for name in "abc"}
     assert errors == {}
 
 
@@ -59,5 +60,5 @@ def test_who_fails_leaves_the_race() -> None:
 
 def test_spread_of_made_up_times() -> None:
     found = spread([0.001, 0.002, 0.004, 0.008])
-    assert found == Spread(median_ms=3.0, low_ms=1.75, high_ms=5.0)
+    assert found == Time(median_ms=3.0, low_ms=1.75, high_ms=5.0)
     assert spread([0.25, 0.25]).median_ms == pytest.approx(250)

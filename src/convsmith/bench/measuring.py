@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from convsmith.bench.case import Case
 from convsmith.bench.peers import Contender, Entrant, Work, work_on
-from convsmith.bench.results import Row, Time
+from convsmith.bench.results import Row
 from convsmith.bench.turns import said, take_turns
 from convsmith.family import families
 from convsmith.geometry import Macs
@@ -41,10 +41,7 @@ def measure(
             macs=macs(work.module, work.x).live,
             bytes=sum(t.nbytes for t in (work.x, expected, *work.module.parameters())),
             replaces=case.replaces,
-            times={
-                name: Time(median_ms=t.median_ms, low_ms=t.low_ms, high_ms=t.high_ms)
-                for name, t in times.items()
-            },
+            times=times,
             errors=errors | failures,
         )
 

@@ -17,17 +17,14 @@ from torch import Tensor
 
 from convsmith.bench.case import Case
 from convsmith.bench.cases import plain
+from convsmith.bench.results import OURS
 from convsmith.bench.runtimes import RuntimeRunner, export
+from convsmith.bench.turns import Runner
 from convsmith.rewrite import optimize
 
-OURS = "convsmith"
 
-
-class Contender(Protocol):
+class Contender(Runner, Protocol):
     """A network made ready to run its input."""
-
-    def run(self, calls: int) -> float:
-        """Seconds of so many calls."""
 
     def output(self) -> Tensor:
         """What it computes."""
@@ -88,7 +85,8 @@ def work_on(case: Case, threads: int) -> Iterator[Work]:
 
 
 def _optimized(work: Work) -> Contender:
-    return InProcess(optimize(work.module, work.x, timing=False).model, work.x)
+    # As anybody calls it: what it may decide by timing is part of what is compared.
+    return InProcess(optimize(work.module, work.x).model, work.x)
 
 
 def _eager(work: Work) -> Contender:
@@ -132,7 +130,7 @@ class Entrant:
 _EXPORT = ("onnx", "onnxscript")
 ENTRANTS = (
     Entrant(OURS, _optimized),
-    Entrant("convsmith, layers as they are", _eager),
+    Entrant(f"{OURS}, layers as they are", _eager),
     Entrant("torch", _torch),
     Entrant("torch channels_last", _torch_channels_last),
     Entrant("torch.compile, frozen", _torch_compiled, takes_seconds=True),
@@ -149,15 +147,6 @@ ENTRANTS = (
         takes_seconds=True,
     ),
 )
-
-
-def is_peer(name: str) -> bool:
-    """Whether this is somebody else's work.
-
-    >>> [entrant.name for entrant in ENTRANTS if not is_peer(entrant.name)]
-    ['convsmith', 'convsmith, layers as they are']
-    """
-    return not name.startswith(OURS)
 
 
 def present(*, quick: bool) -> tuple[list[Entrant], dict[str, str]]:

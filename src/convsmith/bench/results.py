@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convsmith.errors import FormatError
 
-OURS = "convsmith"
+OURS = "convsmith"  # and what begins with it: the others are peers
 
 
 class _Record(BaseModel):

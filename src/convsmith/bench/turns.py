@@ -2,11 +2,12 @@
 """Taking turns: everyone who is compared meets the same machine in every round."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from statistics import quantiles
 from typing import Protocol
+
+from convsmith.bench.results import Time
 
 _BLOCK_S = 0.005  # a clock that ticks in microseconds measures this to a thousandth
 
@@ -18,23 +19,14 @@ class Runner(Protocol):
         """Seconds of so many calls."""
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Milliseconds per call: the median of all rounds, and the quartiles around it."""
-
-    median_ms: float
-    low_ms: float
-    high_ms: float
-
-
-def spread(seconds: Sequence[float]) -> Spread:
+def spread(seconds: Sequence[float]) -> Time:
     """Median and quartiles of at least two times.
 
     >>> spread([0.004, 0.001, 0.002, 0.003, 0.1])
-    Spread(median_ms=3.0, low_ms=2.0, high_ms=4.0)
+    Time(median_ms=3.0, low_ms=2.0, high_ms=4.0)
     """
     low, middle, high = (1e3 * s for s in quantiles(seconds, method="inclusive"))
-    return Spread(middle, low, high)
+    return Time(median_ms=middle, low_ms=low, high_ms=high)
 
 
 def order(turn: int, runners: int) -> list[int]:
@@ -49,7 +41,7 @@ def order(turn: int, runners: int) -> list[int]:
 
 def take_turns(
     runners: Mapping[str, Runner], rounds: int, *, block_s: float = _BLOCK_S
-) -> tuple[dict[str, Spread], dict[str, str]]:
+) -> tuple[dict[str, Time], dict[str, str]]:
     """Time each runner over some rounds of interleaved blocks.
 
     A block is one call that does not count, because the one before left its own data in the

@@ -47,6 +47,8 @@ def run(
         cases, rounds = [case.small() for case in cases], min(rounds, 3)
     _, absent = bench.present(quick=quick)
     machine = bench.describe(threads, quick=quick)
+    if machine.load is not None and machine.load > machine.cores / 2:
+        _say(f"this machine is busy (load {machine.load:.1f}): expect times that are too long")
     rows = _measured(cases, threads, rounds, quick=quick, quiet=quiet)
     results = bench.Results(
         date=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -70,3 +70,13 @@ def test_failure_at_the_size_of_capture_is_torchs_own() -> None:
     with pytest.raises(RuntimeError, match=r"should be the same") as caught:
         network(randn(2, 3, 8, 8).double())
     assert not isinstance(caught.value, ShapeError)
+
+
+def test_a_network_compiles_and_exports_whole() -> None:
+    x = torch.randn(2, 3, 9, 9)
+    network = capture(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), x).module
+    expected = network(x)
+    torch._dynamo.reset()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x), expected)
+    assert torch.equal(torch.export.export(network, (x,), strict=False).module()(x), expected)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,14 @@ def build():
 
 def broken():
     return nn.Linear(3, 3)
+
+def failing():
+    raise ValueError("boom")
+
+class Talker(nn.Module):
+    def forward(self, x):
+        print("I am talking")
+        return x.relu()
 """
 
 
@@ -133,6 +142,28 @@ def test_a_network_of_ones_own(convsmith: Callable[..., Done]) -> None:
     assert report["before"]["top1"] is None
 
 
+@pytest.mark.usefixtures("_my_network")
+def test_what_a_network_prints_is_no_part_of_the_json(convsmith: Callable[..., Done]) -> None:
+    done = convsmith("optimize", "mine:Talker", "--input", "1,3,9,9", "--json", "-q")
+    assert json.loads(done.stdout)["model"] == "mine:Talker"
+    assert "I am talking" in done.stderr
+
+
+@pytest.mark.usefixtures("_my_network")
+def test_a_folder_called_like_a_network_does_not_hide_it(
+    convsmith: Callable[..., Done], tmp_path: Path
+) -> None:
+    (tmp_path / "lenet5").mkdir()
+    done = convsmith("optimize", "lenet5", "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    assert "the weights are random: none were given" in json.loads(done.stdout)["notes"]
+
+
+def test_the_version_is_that_of_the_package(convsmith: Callable[..., Done]) -> None:
+    done = convsmith("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, version("convsmith"))
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -143,6 +174,8 @@ def test_a_network_of_ones_own(convsmith: Callable[..., Done]) -> None:
         (["optimize", "resnet20", "--weights", "absent.pth"], 2, "absent.pth"),
         (["optimize", "--math", "sloppy"], 2, "sloppy"),
         (["optimize", "."], 1, "graph.json"),
+        (["optimize", "resnet20", "--images", "absent"], 2, "absent"),
+        (["optimize", "mine:failing", "--input", "1,3,9,9"], 2, "raised ValueError: boom"),
         (["train", "lenet5", "--epochs", "0"], 2, "epochs 0"),
         (["train", "lenet5", "--save", "mine.py"], 2, "nothing is overwritten"),
         (["juggle"], 2, "juggle"),

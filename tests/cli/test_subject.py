@@ -78,6 +78,14 @@ def test_what_cannot_be_imported_is_named(path: str) -> None:
         find(path, shape="1,3,8,8")
 
 
+def test_a_builder_that_fails_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def build():\n    raise ValueError('boom')\n")
+    with pytest.raises(
+        ArgumentError, match=r"MODEL mine:build: calling it raised ValueError: boom"
+    ):
+        find("mine:build", shape="1,3,8,8")
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file(nn.Conv2d(3, 5, 3).state_dict(), tmp_path / "other.safetensors")
     with pytest.raises(ArgumentError, match=r"--weights \S+ do not fit: Error"):

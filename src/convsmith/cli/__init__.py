@@ -2,9 +2,11 @@
 """The command line: one command per file, each importing what it needs only when it is called."""
 
 import sys
+from typing import Annotated
 
 import typer
 
+from convsmith import __version__
 from convsmith.cli import bench, doctor, listing, optimize, train
 from convsmith.errors import ArgumentError, ConvsmithError
 
@@ -16,6 +18,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command("optimize")(optimize.run)
 app.command("train")(train.run)
 app.command("bench")(bench.run)

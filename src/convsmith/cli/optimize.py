@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,10 +27,12 @@ def run(
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Its weights (.safetensors .pth .th .npz).")
+        Path | None,
+        typer.Option(help="Its weights (.safetensors .pth .th .npz).", exists=True),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Labelled images to check it on: a folder or an .npz.")
+        Path | None,
+        typer.Option(help="Labelled images to check it on: a folder or an .npz.", exists=True),
     ] = None,
     shape: Annotated[
         str | None, typer.Option("--input", metavar="N,C,H,W", help="The shape of an input.")
@@ -51,7 +55,8 @@ def run(
     from convsmith.report import optimization
     from convsmith.rewrite import optimize
 
-    with Status("loading", console=progress_console) as status:
+    # What the network's own code prints is no part of the result.
+    with redirect_stdout(sys.stderr), Status("loading", console=progress_console) as status:
         if quiet:
             status.stop()
         found = subject.find(model, weights, shape, seed)
@@ -66,6 +71,7 @@ def run(
         if save is not None:
             done.save(save, about=_about(found))
     report: dict[str, Any] = {**done.report.to_json(), "model": found.name}
+    report["notes"] += found.remarks
     if as_json:
         print_json(report)
         return

@@ -21,12 +21,15 @@ DEFAULT = "digits_vgg"
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network, an input that it takes, and how its images are prepared (None: nobody said)."""
+    """A network, an input that it takes, how its images are prepared (None: nobody said), and what
+    the reader of a result must know about it.
+    """
 
     name: str
     model: nn.Module
     example: Tensor
     preprocess: Preprocess | None
+    remarks: tuple[str, ...] = ()
 
 
 def find(model: str | None, weights: Path | None, shape: str | None, seed: int) -> Subject:
@@ -37,22 +40,33 @@ def find(model: str | None, weights: Path | None, shape: str | None, seed: int) 
     """
     import torch
 
-    torch.manual_seed(seed)
-    name = model or DEFAULT
-    if Path(name).is_dir():
-        return _saved(name, weights, shape)
-    if ":" in name:
-        return _imported(name, weights, shape)
-    return _listed(name, weights if model or weights else "embedded", shape)
-
-
-def _listed(name: str, weights: Path | str | None, shape: str | None) -> Subject:
     from convsmith import models
 
-    model = models.create(name, weights=weights)
+    torch.manual_seed(seed)
+    name = model or DEFAULT
+    # A folder that happens to be called like a network does not hide it; ./name means the folder.
+    if name not in models.NETWORKS:
+        if Path(name).is_dir():
+            return _saved(name, weights, shape)
+        if ":" in name:
+            return _imported(name, weights, shape)
+    return _listed(name, weights, shape)
+
+
+def _listed(name: str, weights: Path | None, shape: str | None) -> Subject:
+    from convsmith import models
+
+    stored = weights or ("embedded" if models.find(name).embedded else None)
+    model = models.create(name, weights=stored)
     prepared = model.preprocess
     natural = (1, prepared.channels, prepared.size, prepared.size)
-    return Subject(name=name, model=model, example=_input(shape, natural), preprocess=prepared)
+    return Subject(
+        name=name,
+        model=model,
+        example=_input(shape, natural),
+        preprocess=prepared,
+        remarks=() if stored else ("the weights are random: none were given",),
+    )
 
 
 def _saved(folder: str, weights: Path | None, shape: str | None) -> Subject:
@@ -82,7 +96,13 @@ def _imported(path: str, weights: Path | None, shape: str | None) -> Subject:
         raise ArgumentError(
             f"MODEL {path}: {error}; give package.module:callable, importable from this folder"
         ) from None
-    model = build()
+    try:
+        model = build()
+    except Exception as error:  # code that is not ours raises what it likes
+        raise ArgumentError(
+            f"MODEL {path}: calling it raised {type(error).__name__}: {error}; it is called "
+            "without arguments and returns a torch.nn.Module"
+        ) from error
     if weights is not None:
         _read_into(model, weights)
     return Subject(

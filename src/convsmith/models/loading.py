@@ -154,7 +154,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # a damaged pickle or archive fails in any way it likes
-        reason = str(error).strip().split("\n")[0]
+        reason = f"{type(error).__name__}: {str(error).strip().split(chr(10))[0]}"
         raise FormatError(f"load_weights: {path.name} cannot be read safely: {reason}") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import convsmith as cs
+from convsmith.capture import capture
 from convsmith.errors import ShapeError, UnsupportedError
 from convsmith.geometry import same_padding
 
@@ -168,3 +169,42 @@ def test_attention_to_an_image_of_one_pixel_is_its_value():
     layer = cs.LocalSelfAttention2d(4, 5, num_heads=2).eval()
     x = torch.randn(1, 4, 1, 1)
     assert torch.equal(layer(x), layer.value_projection(x))
+
+
+STRIDED = {
+    "1-D": (cs.Involution1d, 1),
+    "2-D": (cs.Involution2d, 2),
+    "3-D": (cs.Involution3d, 3),
+    "attention": (cs.LocalSelfAttention2d, 2),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exported_at", [9, 8])
+@pytest.mark.parametrize(("layer_type", "axes"), STRIDED.values(), ids=STRIDED)
+def test_exported_with_a_stride_it_takes_odd_and_even_sizes(
+    layer_type: type[nn.Module], axes: int, exported_at: int
+):
+    per_group = {"num_heads" if layer_type is cs.LocalSelfAttention2d else "group_channels": 2}
+    layer = layer_type(4, 3, stride=2, **per_group).eval()
+    example = torch.randn(2, 4, *[exported_at] * axes)
+    free = {axis + 2: torch.export.Dim.AUTO for axis in range(axes)}
+    exported = torch.export.export(layer, (example,), dynamic_shapes=(free,)).module()
+    for sizes in product((6, 7), repeat=axes):
+        x = torch.randn(2, 4, *sizes)
+        assert torch.equal(exported(x), layer(x)), sizes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("captured_at", [17, 16])
+def test_captured_with_a_stride_it_takes_odd_and_even_sizes(captured_at: int):
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        cs.Involution2d(4, 3, 2, group_channels=2),
+        cs.LocalSelfAttention2d(4, 3, 2, stride=2),
+    ).eval()
+    captured = capture(model, torch.randn(1, 3, captured_at, captured_at))
+    assert str(captured.dynamic) == "batch, height, width"
+    for sizes in product((18, 19, 20, 21), repeat=2):
+        x = torch.randn(1, 3, *sizes)
+        assert torch.equal(captured.module(x), model(x)), sizes

@@ -195,7 +195,8 @@ def _flops(x_shape: Sequence[int], kernels_shape: Sequence[int], *_: Any, **__: 
 
 _library = torch.library.Library("convsmith", "FRAGMENT")
 _library.define(
-    "involution2d(Tensor x, Tensor kernels, int[2] kernel_size, int[2] stride, int[4] padding, "
+    # SymInt: 'same' with a stride pads by the parity of the size, which an export leaves free
+    "involution2d(Tensor x, Tensor kernels, int[2] kernel_size, int[2] stride, SymInt[4] padding, "
     "int[2] dilation) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )

@@ -62,6 +62,19 @@ HEADS = {
     "adaptive pool, native size": nn.Sequential(
         nn.AdaptiveAvgPool2d((4, 3)), nn.Flatten(), nn.Linear(48, 6)
     ),
+    "adaptive pool of one axis": nn.Sequential(
+        nn.AdaptiveAvgPool2d((1, None)), nn.Flatten(), nn.Linear(12, 6)
+    ),
+    "adaptive pool, half size by 1": nn.Sequential(
+        nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Linear(8, 6)
+    ),
+    "adaptive max pool": nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4, 6)),
+    "adaptive max pool, half size": nn.Sequential(
+        nn.AdaptiveMaxPool2d((2, 3)), nn.Flatten(), nn.Linear(24, 6)
+    ),
+    "max pool of the whole map": Head(
+        lambda x, a: a(F.max_pool2d(x, x.shape[2:]).flatten(1)), nn.Linear(4, 6)
+    ),
     "pool of the whole map": Head(
         lambda x, a: a(F.avg_pool2d(x, x.shape[2:]).flatten(1)), nn.Linear(4, 6)
     ),
@@ -99,7 +112,8 @@ HEADS = {
 }
 
 
-QUICK = {"several", "channels last", "adaptive pool", "mean", "batch-norm between", "layer-norm"}
+QUICK = {"adaptive max pool", "max pool of the whole map", "adaptive pool, half size by 1"}
+QUICK |= {"several", "channels last", "adaptive pool", "mean", "batch-norm between", "layer-norm"}
 PROFILED = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in HEADS]
 
 
@@ -212,6 +226,10 @@ REFUSED = [
     (
         nn.Sequential(nn.AdaptiveAvgPool2d((3, 3)), nn.Flatten(), nn.Linear(36, 6)),
         r"head\.0 pools a map of \(4, 3\) to \(3, 3\)",
+    ),
+    (
+        Head(lambda x: F.adaptive_max_pool2d(x, 1, return_indices=True)[1].float()),
+        r"head .* takes the indices of a max pool",
     ),
     (
         Head(lambda x, a: a(x.flatten(2).mean(-1)), nn.Linear(4, 6)),

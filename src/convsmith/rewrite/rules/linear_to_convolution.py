@@ -23,7 +23,7 @@ from torch.fx import Node, map_arg
 
 from convsmith.capture import Captured, arguments
 from convsmith.errors import RewriteError
-from convsmith.rewrite.rules.sliding_pool import is_gate, is_pool, slide
+from convsmith.rewrite.rules.sliding_pool import is_gate, is_pool, slide, takes_maximum
 from convsmith.rewrite.surgery import place, put, sibling, sizes, stored
 
 aten = torch.ops.aten
@@ -109,6 +109,10 @@ class _Walk:
 
     def _pool(self, node: Node) -> None:
         source = node.all_input_nodes[0]
+        if takes_maximum(node):
+            if node.args[1] != 0:
+                raise _refusal(node, "takes the indices of a max pool, which count in its own map")
+            source = source.all_input_nodes[0]
         keeps_axes = len(sizes(node)) == len(sizes(source))
         if len(sizes(source)) != self.rank:
             raise _refusal(node, f"pools {sizes(source)}, where positions stand in one row")

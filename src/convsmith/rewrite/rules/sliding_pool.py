@@ -4,12 +4,14 @@ images.
 
     mean over the map, adaptive average pool to 1x1   ->  average pool, kernel n x n, stride 1
     adaptive average pool to a x a, a divides n       ->  average pool, kernel = stride = n / a
-    maximum over the map                              ->  max pool, kernel n x n, stride 1
+    maximum over the map, adaptive max pool           ->  max pool, likewise
+    average or max pool whose kernel is the map       ->  the same pool, stride 1
 
-n is the native size of the map. A pool whose result meets a map again (squeeze and excite, image
+n is the native size of the map; each axis is decided alone, and one pooled to 1 moves by 1. A pool whose result meets a map again (squeeze and excite, image
 pooling) is a gate, no head: it goes on looking at the whole image.
 """
 
+from operator import getitem
 from typing import Any
 
 import torch
@@ -28,14 +30,23 @@ _ADAPTIVE = {
     aten.adaptive_avg_pool2d.default,
     aten.adaptive_avg_pool3d.default,
 }
+_ADAPTIVE_MAXIMUM = {
+    aten.adaptive_max_pool1d.default,
+    aten.adaptive_max_pool2d.default,
+    aten.adaptive_max_pool3d.default,
+}
+_WINDOWED = {*AVERAGE.values(), *_MAXIMUM.values()}
 _OVER_AXES = {aten.mean.dim: AVERAGE, aten.amax.default: _MAXIMUM}
 
 
 def is_pool(node: Node) -> bool:
-    """Tell whether a node summarises space in a way that depends on the size of the map."""
-    if node.target in _ADAPTIVE:
+    """Tell whether a node summarises space in a way that depends on the size of the map.
+
+    Of an adaptive max pool, which gives maxima and indices, it is the node that takes one of them.
+    """
+    if node.target in _ADAPTIVE or takes_maximum(node):
         return True
-    if node.target in AVERAGE.values():
+    if node.target in _WINDOWED:
         return _covers_map(node)
     if node.target not in _OVER_AXES:
         return False
@@ -44,6 +55,11 @@ def is_pool(node: Node) -> bool:
         list(range(2, rank)),
         list(range(1, rank - 1)),
     )
+
+
+def takes_maximum(node: Node) -> bool:
+    """Tell whether a node takes the maxima, or their indices, out of an adaptive max pool."""
+    return node.target is getitem and node.all_input_nodes[0].target in _ADAPTIVE_MAXIMUM
 
 
 def is_gate(node: Node) -> bool:
@@ -82,7 +98,7 @@ def _window(pool: Node, native: tuple[int, ...]) -> tuple[Any, list[int], list[i
     rank = len(native)
     if pool.target in _OVER_AXES:
         return _OVER_AXES[pool.target][rank], list(native), [1] * rank
-    if pool.target in AVERAGE.values():
+    if pool.target in _WINDOWED:
         return pool.target, list(native), [1] * rank
     wanted = sizes(pool)[2:]
     if any(n % a for n, a in zip(native, wanted, strict=True)):
@@ -91,16 +107,17 @@ def _window(pool: Node, native: tuple[int, ...]) -> tuple[Any, list[int], list[i
             f"that slide are of one size, so each must divide; choose an example where they do."
         )
     kernel = [n // a for n, a in zip(native, wanted, strict=True)]
-    is_global = all(a == 1 for a in wanted)
-    return AVERAGE[rank], kernel, [1] * rank if is_global else kernel
+    stride = [1 if a == 1 else k for k, a in zip(kernel, wanted, strict=True)]
+    return (_MAXIMUM if takes_maximum(pool) else AVERAGE)[rank], kernel, stride
 
 
 def _covers_map(pool: Node) -> bool:
-    """Tell whether an average pool sees its whole native map at once and nothing else."""
+    """Tell whether a pool with a kernel sees its whole native map at once and nothing else."""
     named, native = arguments(pool), sizes(pool.all_input_nodes[0])[2:]
     kernel = [k if isinstance(k, int) else _number(k) for k in named["kernel_size"]]
     kernel = kernel * (len(native) if len(kernel) == 1 else 1)
     is_plain = not any(named["padding"]) and named.get("divisor_override") is None
+    is_plain = is_plain and all(d == 1 for d in named.get("dilation", ()))
     return is_plain and tuple(kernel) == native and any(k > 1 for k in native)
 
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convsmith.capture import capture
+from convsmith.convs.involution import involution2d
 from convsmith.rewrite.cost import cost
 
 
@@ -17,6 +18,7 @@ class Call(nn.Module):
         return self.function(x)
 
 
+IMAGE = (2, 4, 5, 7)
 COUNTED = [
     (nn.Conv2d(4, 6, 3, padding=1, groups=2), (2, 4, 5, 7), 2 * 6 * 35 * 2 * 9),
     (nn.Conv2d(4, 6, 3, padding="same", dilation=2), (2, 4, 5, 7), 2 * 6 * 35 * 4 * 9),
@@ -28,6 +30,8 @@ COUNTED = [
     (Call(lambda x: x @ x.transpose(1, 2)), (2, 4, 3), 2 * 4 * 4 * 3),
     (Call(lambda x: torch.bmm(x, x.transpose(1, 2))), (2, 4, 3), 2 * 4 * 4 * 3),
     (Call(lambda x: F.scaled_dot_product_attention(x, x, x)), (2, 4, 6, 3), 2 * 4 * 6 * 6 * 6),
+    # n * c * taps * h' * w', as the operator registered
+    (Call(lambda x: involution2d(x, x[:, :1, None].repeat(1, 2, 9, 1, 1))), IMAGE, 2 * 4 * 9 * 35),
     (nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2)), (2, 3, 4, 4), 0),
 ]
 

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a captured graph costs: multiply-accumulates from shapes, and parameters."""
+"""What a captured graph costs: multiply-accumulates from shapes, and parameters.
+
+Operators of the library itself state their cost where they are defined, in torch's registry of
+flops, two for each multiply-add; no family is named here.
+"""
 
 from collections.abc import Iterable
 from math import prod
 
 import torch
 from torch import nn
-from torch.fx import Node
+from torch.fx import Node, map_arg
+from torch.utils.flop_counter import flop_registry
 
 from convsmith.capture import Captured, arguments
 from convsmith.rewrite.certificate import Cost
@@ -23,11 +28,14 @@ _PRODUCTS = {
 
 
 def node_macs(node: Node) -> int:
-    """Count the multiply-accumulates of one node at the example's size, every tap counted.
+    """Count the multiply-accumulates of one node as executed, at the example's size, every tap.
+
+    As executed: a weight that holds zeros, such as a connection table's, costs what a dense one
+    does.
 
     convolution: outputs * (I / groups) * taps; transposed: inputs * (O / groups) * taps; linear:
     outputs * inputs per output; matrix product: outputs * inner length; attention: both of its
-    products. Everything else counts as 0.
+    products; an operator of this library: what it registered. Everything else counts as 0.
     """
     if node.op != "call_function":
         return 0
@@ -46,7 +54,18 @@ def node_macs(node: Node) -> int:
         named = arguments(node)
         scores = prod(sizes(named["query"])[:-1]) * sizes(named["key"])[-2]
         return scores * (sizes(named["query"])[-1] + sizes(named["value"])[-1])
+    if getattr(node.target, "namespace", None) == "convsmith":
+        return _registered_macs(node)
     return 0
+
+
+def _registered_macs(node: Node) -> int:
+    """Return half of the flops that an operator registered for the shapes of its tensors."""
+    flops = flop_registry.get(node.target.overloadpacket)  # type: ignore[union-attr]
+    if flops is None:
+        return 0
+    given = map_arg(node.args, lambda n: torch.empty(sizes(n), device="meta"))
+    return int(flops(*given, out_val=torch.empty(sizes(node), device="meta"))) // 2
 
 
 def terms(node: Node) -> int:

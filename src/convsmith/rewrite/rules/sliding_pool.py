@@ -7,8 +7,9 @@ images.
     maximum over the map, adaptive max pool           ->  max pool, likewise
     average or max pool whose kernel is the map       ->  the same pool, stride 1
 
-n is the native size of the map; each axis is decided alone, and one pooled to 1 moves by 1. A pool whose result meets a map again (squeeze and excite, image
-pooling) is a gate, no head: it goes on looking at the whole image.
+n is the native size of the map; each axis is decided alone, and one pooled to 1 moves by 1. A pool
+whose result meets a map again (squeeze and excite, image pooling) is a gate, no head: it goes on
+looking at the whole image.
 """
 
 from operator import getitem

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is special to unpooling: values return to their places, and a wrong index is an error."""
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -84,6 +86,48 @@ def test_an_index_outside_the_plane_is_named(bad: int, message: str):
         cs.UnpoolConv2d(2, 3, 3)(X, indices)
 
 
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [(6, "row 1, column 0"), (11, "row 1, column 5"), (14, "row 2, column 2")],
+)
+def test_an_index_outside_its_own_pool_is_named(bad: int, found: str):
+    indices = RIGHT.clone()
+    indices[0, 1, 1, 0] = bad
+    message = (
+        rf"indices\[0, 1, 1, 0\] is {bad}, {found} of a plane of 4 x 6, but its pool covers "
+        "rows 2 to 3, columns 0 to 1;"
+    )
+    with pytest.raises(ShapeError, match=message):
+        cs.unpool_conv2d(X, indices, torch.ones(1, 2, 1, 1))
+    with pytest.raises(ShapeError, match=message):
+        cs.UnpoolConv2d(2, 3, 3)(X, indices)
+    compiled = torch.compile(cs.UnpoolConv2d(2, 3, 3), backend="eager", fullgraph=True)
+    assert compiled(X, indices).shape == (1, 3, 2, 4)  # not read there
+
+
+def test_every_place_of_an_overlapping_pool_is_its_own_and_no_other():
+    """Five 3-wide pools every 2, padded by 1, over 9 places: pool p covers 2p - 1 to 2p + 1."""
+    own = 2 * torch.arange(5)
+    options = {"pool": 3, "pool_stride": 2, "pool_padding": 1}
+    for place, pool in product(range(9), range(5)):
+        indices = own.clone()
+        indices[pool] = place
+        arguments = (torch.ones(1, 5), indices[None], torch.ones(1, 1, 1))
+        if abs(place - 2 * pool) <= 1:
+            assert cs.unpool_conv1d(*arguments, **options)[0, place] == 1
+            continue
+        covers = rf"column {place} of .*covers columns {2 * pool - 1} to {2 * pool + 1};"
+        with pytest.raises(ShapeError, match=rf"indices\[0, {pool}\] is {place}, {covers}"):
+            cs.unpool_conv1d(*arguments, **options)
+
+
+def test_a_pool_of_a_volume_is_named_along_its_three_axes():
+    x, indices = torch.ones(1, 2, 1, 1), torch.tensor([7, 7]).reshape(1, 2, 1, 1)
+    message = "depth 1, row 1, column 1 of .*covers depths 2 to 3, rows 0 to 1, columns 0 to 1"
+    with pytest.raises(ShapeError, match=message):
+        cs.unpool_conv3d(x, indices, torch.ones(1, 1, 1, 1, 1))
+
+
 def test_indices_that_do_not_belong_to_x_are_refused():
     weight = torch.ones(1, 2, 1, 1)
     with pytest.raises(ShapeError, match=r"indices \(1, 2, 2, 2\) and x \(1, 2, 2, 3\)"):
@@ -96,7 +140,8 @@ def test_indices_that_do_not_belong_to_x_are_refused():
 
 def test_an_output_size_no_pooling_came_from_is_refused():
     weight = torch.ones(1, 2, 1, 1)
-    assert cs.unpool_conv2d(X, RIGHT, weight, output_size=(5, 7)).shape == (1, 1, 5, 7)
+    wider = RIGHT + RIGHT // 6  # a column more in each row before
+    assert cs.unpool_conv2d(X, wider, weight, output_size=(5, 7)).shape == (1, 1, 5, 7)
     for size in ((6, 6), (4, 8), (2, 6), (4,)):
         with pytest.raises(ShapeError, match=r"output_size \(.*away from \(4, 6\)"):
             cs.unpool_conv2d(X, RIGHT, weight, output_size=size)

@@ -59,7 +59,8 @@ def _unpool_then(
         pool_stride=pool_stride,
         pool_padding=pool_padding,
     )
-    unpooled = place(x, indices, geometry.unpooled_size(x.shape, output_size))
+    size = geometry.unpooled_size(x.shape, output_size)
+    unpooled = place(x, indices, size, geometry.pool_axes())
     return convolve(unpooled, weight, bias, stride, padding, dilation, groups)
 
 
@@ -110,7 +111,7 @@ def unpool_conv2d(
         weight: Filters of the convolution, shape (o, c/groups, kh, kw).
         bias: One number per filter, shape (o,).
         pool, pool_stride, pool_padding: Kernel, stride (pool unless given) and padding of the
-            pooling.
+            pooling; pool is the span of a dilated one's window.
         output_size: Height and width before the pooling, where they are not (h - 1) pool_stride -
             2 pool_padding + pool; the number of axes x has is accepted too.
         stride, padding, dilation, groups: Those of the convolution, as in `conv2d`.
@@ -120,9 +121,9 @@ def unpool_conv2d(
 
     Raises:
         ArgumentError: if indices are not int64.
-        ShapeError: if indices and x differ in shape, an index is outside the plane (checked in
-            eager mode; on a GPU this waits for the indices), or output_size is a pool_stride or
-            more away from its default.
+        ShapeError: if indices and x differ in shape, an index is outside the plane or the window
+            of its own pool (checked in eager mode; on a GPU this waits for the indices), or
+            output_size is a pool_stride or more away from its default.
 
     Cost: that of `conv2d` on the unpooled plane; the zeros are multiplied too.
     Source: Badrinarayanan et al. 2015, section 3.
@@ -217,8 +218,9 @@ class _Unpool(nn.Module):
     def forward(
         self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
     ) -> Tensor:
-        size = self.geometry.unpooled_size(x.shape, output_size)
-        return self.convolution(place(x, indices, size))
+        geometry = self.geometry
+        size = geometry.unpooled_size(x.shape, output_size)
+        return self.convolution(place(x, indices, size, geometry.pool_axes()))
 
     def extra_repr(self) -> str:
         return f"pool={self.pool}, pool_stride={self.pool_stride}, pool_padding={self.pool_padding}"

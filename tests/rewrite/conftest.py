@@ -14,8 +14,8 @@ aten = torch.ops.aten
 
 def operators(captured):
     """The graph's operators in order ("conv2d", "relu"); bookkeeping of sizes left out."""
-    calls = [node for node in captured.graph.nodes if node.op == "call_function"]
-    names = [str(node.target).split(".")[1] for node in calls]
+    targets = [node.target for node in captured.graph.nodes]
+    names = [str(t).split(".")[1] for t in targets if isinstance(t, torch._ops.OpOverload)]
     return [name for name in names if not name.startswith("sym_size")]
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from convsmith.convs import ConvTranspose2d
 from convsmith.rewrite.rules.fold_batchnorm import RULE
 
 U32 = torch.finfo(torch.float32).eps / 2
@@ -85,6 +86,37 @@ def test_random_data_stays_within_the_rounding_bound(first, second, shape, rewri
     assert ((before.double() - folded(x).double()).abs() <= 2 * gamma * magnitude).all()
 
 
+class Cut(nn.Module):
+    """A convolution, a part of its output, and a batch-norm of that part."""
+
+    def __init__(self, cut, read_twice=False):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.cut, self.read_twice = cut, read_twice
+
+    def forward(self, x):
+        y = self.convolution(x)
+        z = self.norm(self.cut(y))
+        return z + y.sum() if self.read_twice else z
+
+
+CUTS = [
+    nn.Sequential(ConvTranspose2d(3, 4, 3, 2, padding="same"), nn.BatchNorm2d(4)),
+    nn.Sequential(ConvTranspose2d(3, 4, 5, 3, padding="same", bias=False), nn.BatchNorm2d(4)),
+    Cut(lambda y: y[:, :, 1:-1, ::2]),
+    Cut(lambda y: y.narrow(-1, 1, 2)),
+]
+
+
+@pytest.mark.parametrize("model", CUTS)
+def test_folds_through_cuts_of_space(model, rewritten, integers, whole_numbers):
+    model, x = integers(model), whole_numbers(2, 3, 7, 6)
+    result = rewritten(model, x, RULE)
+    assert "batch_norm" not in result.operators
+    assert result.refused == []
+    assert torch.equal(result.captured.module(x), model(x))
+
+
 def test_the_folded_weights_keep_the_layers_names(rewritten, integers, whole_numbers):
     model = integers(nn.Sequential(nn.Conv2d(2, 3, 3, bias=False), nn.BatchNorm2d(3)))
     result = rewritten(model, whole_numbers(1, 2, 5, 5), RULE)
@@ -157,6 +189,9 @@ REFUSED = [
         (2, 3, 5, 5),
         "1 behind it is transposed",
     ),
+    (Cut(lambda y: torch.cat([y[:, 1:], y[:, :1]], 1)), (2, 3, 5, 5), "no layer with a weight"),
+    (Cut(lambda y: y[:, [0, 0, 1, 1]][:, :4]), (2, 3, 5, 5), "no layer with a weight"),
+    (Cut(lambda y: y[:, :, 1:], read_twice=True), (2, 3, 5, 5), "is used elsewhere too"),
     (nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.ReLU()), (2, 3, 5, 5), "between 0 and 2"),
 ]
 

@@ -4,7 +4,7 @@
 At inference a batch-norm is y = s x + t per channel, with s = gamma / sqrt(var + eps) and t = beta
 - s mean.
 
-    behind a layer   s (W x + b) + t = (s W) x + (s b + t)
+    behind a layer   s (W x + b) + t = (s W) x + (s b + t)      also behind a cut of its space
     before a layer   W (s x + t) + b = (W s) x + (W t + b)      where nothing pads: padding is 0,
     not t
 
@@ -31,6 +31,7 @@ from convsmith.rewrite.surgery import (
 )
 
 aten = torch.ops.aten
+_CUTS = {aten.slice.Tensor, aten.narrow.default}
 _LAYERS = {**CONVOLUTIONS, **TRANSPOSED, aten.linear.default: 0}
 
 
@@ -57,7 +58,7 @@ def apply(captured: Captured, site: Site) -> list[Node]:
     weight, bias = stored(captured, named["weight"]), stored(captured, named["bias"])
     assert weight is not None  # match saw it
     scale, shift = _scale_and_shift(captured, norm)
-    is_behind = norm.args[0] is layer
+    is_behind = layer not in norm.users
     fold = _fold_behind if is_behind else _fold_before
     new_weight, new_bias = fold(
         weight.detach().double(),
@@ -74,7 +75,7 @@ def apply(captured: Captured, site: Site) -> list[Node]:
         named[name] = put(captured, key, tensor, at=layer, instead_of=old[name])
     layer.args, layer.kwargs = tuple(named.values()), {}
     if is_behind:
-        replace(captured, norm, layer)
+        replace(captured, norm, norm.all_input_nodes[0])
     else:
         norm.replace_all_uses_with(norm.all_input_nodes[0])
         captured.module.graph.erase_node(norm)
@@ -82,13 +83,27 @@ def apply(captured: Captured, site: Site) -> list[Node]:
 
 
 def _behind(captured: Captured, norm: Node) -> Site | str | None:
-    """Match layer -> batch-norm."""
+    """Match layer -> batch-norm, or layer -> cuts along no channel -> batch-norm."""
     layer = norm.all_input_nodes[0]
+    between = [layer]
+    while _keeps_channels(layer):
+        layer = layer.all_input_nodes[0]
+        between.append(layer)
     if layer.target not in _LAYERS:
         return None
-    if len(layer.users) > 1:
+    if any(_readers(node) > 1 for node in between):
         return f"the output of {place(layer)} is used elsewhere too"
     return _foldable(captured, layer, norm, value=layer)
+
+
+def _keeps_channels(node: Node) -> bool:
+    """Tell whether a node cuts positions or images out, of every channel alike."""
+    return node.target in _CUTS and arguments(node)["dim"] % len(sizes(node)) != 1
+
+
+def _readers(node: Node) -> int:
+    """Count the readers of a node's numbers; asking for its size is not reading."""
+    return sum(user.target is not aten.sym_size.int for user in node.users)
 
 
 def _before(captured: Captured, norm: Node) -> Site | str | None:

@@ -70,9 +70,13 @@ def run(kernel: str, *integers: int) -> None:
         raise NativeError(f"native: {kernel} refused {integers}: {_WHY[status]}.")
 
 
-def new_output(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+def new_output(
+    like: torch.Tensor,
+    shape: tuple[int, ...],
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> torch.Tensor:
     """Memory for a kernel's output; every element is the kernel's to write."""
-    return like.new_empty(shape)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
 def info() -> dict[str, Any]:

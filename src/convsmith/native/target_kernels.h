@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Included once by each target, inside its namespace and its region: no include guard.
 #include "vec.h"
+#include "epilogue.h"
+#include "gemm.h"
 
 #define CONVSMITH_KERNEL_HEADERS
 #include "kernels.def"

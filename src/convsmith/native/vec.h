@@ -18,3 +18,9 @@ inline void store(float* to, Vec v) { *reinterpret_cast<UnalignedVec*>(to) = v; 
 
 // a * b + c, rounded once where the target has a fused instruction (-ffp-contract=fast).
 inline Vec mul_add(Vec a, Vec b, Vec c) { return a * b + c; }
+
+inline Vec broadcast(float value) { return value - Vec{}; }
+
+// A NaN in v stays.
+inline Vec at_least(float bound, Vec v) { return v < bound ? broadcast(bound) : v; }
+inline Vec at_most(float bound, Vec v) { return v > bound ? broadcast(bound) : v; }

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from convsmith.convs.pointwise import core
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
 from convsmith.convs.standard.standard import OPS as CONVOLVE
 from convsmith.errors import ShapeError
@@ -42,6 +43,8 @@ def _mix_channels(
             f"pointwise_conv{axes}d: weight {tuple(weight.shape)} has a kernel of "
             f"{tuple(weight.shape[2:])}; every kernel axis must be 1: use conv{axes}d"
         )
+    if core.serves(x, weight, bias):
+        return core.mix_channels(x, weight, bias, per_axis("stride", stride, axes))
     return CONVOLVE[axes](x, weight, bias, stride)
 
 
@@ -99,6 +102,9 @@ def pointwise_conv3d(
 class _Pointwise(nn.Module):
     """Standard convolution's layer with a kernel of one pixel."""
 
+    axes: int
+    stride: tuple[int, ...]
+
     def __init__(
         self,
         in_channels: int,
@@ -111,6 +117,9 @@ class _Pointwise(nn.Module):
         super().__init__(
             in_channels, out_channels, 1, stride, bias=bias, device=device, dtype=dtype
         )
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _mix_channels(self.axes, input, weight, bias, self.stride)
 
 
 class PointwiseConv1d(_Pointwise, Conv1d):

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pointwise convolution, float32: one matrix product over the channels.
+//
+//   y[n, o, p] = activation(sum_i weight[o, i] * x[n, i, p] + bias[o] + residual[n, o, p])
+//
+// p runs over the output's pixels; a convolution's stride lies in the strides of x, so that skipped
+// pixels are never read. i ascends in one accumulator (see gemm.h): neither tiles, blocks, threads
+// nor the layout change a bit of the sum.
+//
+// Two layouts of y, one product with its sides exchanged; vectors lie along what is contiguous:
+//
+//   channels last   rows = pixels of x, read in place      panels = weights, packed beforehand
+//   contiguous      rows = weights, read in place          panels = pixels of x, packed here,
+//                                                                   strip by strip, into 128 KB
+//
+// Bound by the multiply-adds from some 32 channels on both sides; below, by memory.
+
+struct PointwiseArgs {
+  const float* x;
+  const float* weight;    // channels last: panels of gemm.h; contiguous: (out_channels, channels)
+  const float* bias;      // (out_channels), or null
+  const float* residual;  // as y, or null
+  float* y;               // overlaps none of the others
+  std::int64_t n, channels, out_channels, depth, height, width;  // depth to width are y's
+  std::int64_t stride_n, stride_c, stride_d, stride_h, stride_w;  // of x, one output pixel apart
+  std::int64_t activation;
+  std::int64_t num_threads;
+};
+
+inline Status check(const PointwiseArgs& a) {
+  for (std::int64_t count : {a.n, a.channels, a.out_channels, a.depth, a.height, a.width,
+                             a.stride_n, a.stride_c, a.stride_d, a.stride_h, a.stride_w})
+    if (count < 0) return Status::bad_sizes;
+  if (a.activation < 0 || a.activation >= kNumActivations) return Status::bad_sizes;
+
+  const std::int64_t float_size = sizeof(float), padded = kStripRows + kPanel;
+  std::int64_t bytes, reach = 0, span;
+  if (!product_fits(bytes, float_size, a.n, a.out_channels, a.depth, a.height, a.width) ||
+      !product_fits(bytes, float_size, a.out_channels, a.channels) ||
+      !product_fits(bytes, padded, a.n, a.depth, a.height, a.width))
+    return Status::overflow;
+  const std::int64_t axes[][2] = {{a.n, a.stride_n},
+                                  {a.channels, a.stride_c},
+                                  {a.depth, a.stride_d},
+                                  {a.height, a.stride_h},
+                                  {a.width, a.stride_w}};
+  for (const auto& [size, stride] : axes)
+    if (!product_fits(span, float_size, size, stride) ||
+        __builtin_add_overflow(reach, span, &reach))
+      return Status::overflow;
+  return Status::ok;
+}
+
+// Pixel after pixel of x, in the order of y: the offset of each.
+class PixelWalk {
+ public:
+  PixelWalk(const PointwiseArgs& a, std::int64_t pixel)
+      : a(a),
+        w(pixel % a.width),
+        h(pixel / a.width % a.height),
+        d(pixel / a.width / a.height % a.depth),
+        n(pixel / a.width / a.height / a.depth) {}
+
+  std::int64_t next() {
+    const std::int64_t at = n * a.stride_n + d * a.stride_d + h * a.stride_h + w * a.stride_w;
+    if (++w == a.width) {
+      w = 0;
+      if (++h == a.height) {
+        h = 0;
+        if (++d == a.depth) {
+          d = 0;
+          ++n;
+        }
+      }
+    }
+    return at;
+  }
+
+ private:
+  const PointwiseArgs& a;
+  std::int64_t w, h, d, n;
+};
+
+// How [0, count) is cut: into pieces of `size`, a multiple of `unit`, no larger than `most`, and
+// one for each thread if there are units enough.
+struct Pieces {
+  std::int64_t size, number;
+
+  Pieces(std::int64_t count, std::int64_t unit, std::int64_t most, std::int64_t wanted) {
+    const std::int64_t units = divide_up(count, unit);
+    number = std::max(divide_up(count, most), std::min(wanted, units));
+    size = divide_up(units, number) * unit;
+    number = divide_up(count, size);
+  }
+};
+
+// Channels of x lie side by side (stride_c == 1).
+inline Status pointwise_channels_last(const PointwiseArgs& a) {
+  if (const Status status = check(a); status != Status::ok) return status;
+  if (a.stride_c != 1) return Status::bad_sizes;
+  const std::int64_t pixels = a.n * a.depth * a.height * a.width;
+  if (pixels == 0 || a.out_channels == 0) return Status::ok;
+
+  const Output output{a.y, a.out_channels, nullptr, a.bias, a.residual,
+                      static_cast<Activation>(a.activation)};
+  const std::int64_t panel_pitch = a.channels * kPanel;
+  const Pieces strips(pixels, kTileRows, kStripRows, a.num_threads);
+  // Few pixels leave threads without a strip: the output channels are shared out, too.
+  const Pieces groups(a.out_channels, kPanel, a.out_channels,
+                      divide_up(a.num_threads, strips.number));
+  const auto run = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t item = begin; item < end; ++item) {
+      const std::int64_t first = item / groups.number * strips.size;
+      const std::int64_t count = std::min(strips.size, pixels - first);
+      const std::int64_t channel = item % groups.number * groups.size;
+      const std::int64_t num_channels = std::min(groups.size, a.out_channels - channel);
+      const float* rows[kStripRows];
+      PixelWalk walk(a, first);
+      for (std::int64_t r = 0; r < count; ++r) rows[r] = a.x + walk.next();
+      for_depth_blocks(a.channels, [&](const DepthBlock& block) {
+        multiply_block(
+            count, [&](std::int64_t r) { return rows[r] + block.begin; }, num_channels,
+            a.weight + channel / kPanel * panel_pitch + block.begin * kPanel, panel_pitch, block,
+            output.at(first, channel));
+      });
+    }
+  };
+  parallel_for(strips.number * groups.number, strips.size * groups.size * a.channels,
+               a.num_threads, run);
+  return Status::ok;
+}
+
+// Pixels that are packed together: eight panels of kDepthBlock, 128 KB.
+constexpr std::int64_t kStripPixels = 8 * kPanel;
+
+// A strip of pixels of one image.
+struct PixelStrip {
+  const float* x;  // the image
+  std::int64_t count;
+  std::int64_t offsets[kStripPixels];
+  bool side_by_side = true;
+
+  PixelStrip(const PointwiseArgs& a, std::int64_t image, std::int64_t first, std::int64_t count)
+      : x(a.x + image * a.stride_n), count(count) {
+    PixelWalk walk(a, first);
+    for (std::int64_t i = 0; i < count; ++i) {
+      offsets[i] = walk.next();
+      side_by_side = side_by_side && offsets[i] == offsets[0] + i;
+    }
+  }
+
+  // Channels of the block as panels of kDepthBlock * kPanel; the last one is filled with zeros.
+  void pack(const DepthBlock& block, std::int64_t stride_c, float* panels) const {
+    for (std::int64_t k = block.begin; k < block.end; ++k) {
+      const float* channel = x + k * stride_c;
+      float* to = panels + (k - block.begin) * kPanel;
+      std::int64_t i = 0;
+      for (; i < count; i += kPanel, to += kDepthBlock * kPanel) {
+        const std::int64_t left = std::min(kPanel, count - i);
+        if (side_by_side && left == kPanel) {
+          store(to, load(channel + offsets[i]));
+          store(to + kLanes, load(channel + offsets[i] + kLanes));
+        } else {
+          for (std::int64_t j = 0; j < kPanel; ++j)
+            to[j] = j < left ? channel[offsets[i + j]] : 0;
+        }
+      }
+    }
+  }
+};
+
+// y is contiguous; x has any strides.
+inline Status pointwise_contiguous(const PointwiseArgs& a) {
+  if (const Status status = check(a); status != Status::ok) return status;
+  const std::int64_t pixels = a.depth * a.height * a.width;  // of one image
+  if (a.n * pixels == 0 || a.out_channels == 0) return Status::ok;
+
+  // Its rows are the channels of all images, which share one bias.
+  const Output output{a.y, pixels, nullptr, nullptr, a.residual,
+                      static_cast<Activation>(a.activation)};
+  const Pieces strips(pixels, kPanel, kStripPixels, divide_up(a.num_threads, a.n));
+  const Pieces groups(a.out_channels, kTileRows, a.out_channels,
+                      divide_up(a.num_threads, a.n * strips.number));
+  const auto run = [&](std::int64_t begin, std::int64_t end) {
+    alignas(64) float panels[kStripPixels * kDepthBlock];
+    for (std::int64_t item = begin; item < end; ++item) {
+      const std::int64_t channel = item % groups.number * groups.size;
+      const std::int64_t num_channels = std::min(groups.size, a.out_channels - channel);
+      const std::int64_t image = item / groups.number / strips.number;
+      const std::int64_t first = item / groups.number % strips.number * strips.size;
+      const PixelStrip strip(a, image, first, std::min(strips.size, pixels - first));
+      Output part = output.at(image * a.out_channels + channel, first);
+      part.row_bias = a.bias ? a.bias + channel : nullptr;
+      for_depth_blocks(a.channels, [&](const DepthBlock& block) {
+        strip.pack(block, a.stride_c, panels);
+        const float* weight = a.weight + channel * a.channels + block.begin;
+        multiply_block(
+            num_channels, [&](std::int64_t r) { return weight + r * a.channels; }, strip.count,
+            panels, kDepthBlock * kPanel, block, part);
+      });
+    }
+  };
+  parallel_for(a.n * strips.number * groups.number, strips.size * groups.size * a.channels,
+               a.num_threads, run);
+  return Status::ok;
+}

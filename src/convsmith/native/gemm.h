@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// The product of two matrices, from the register tile up. Included inside a target's namespace and
+// region, once: no include guard.
+//
+//   y[r, c] = activation(sum_k rows[r][k] * columns[k][c] + bias + residual[r, c])
+//
+// Rows are read in place, each through its own pointer. Columns are packed in panels of kPanel:
+// [panel][k][kPanel], the last one filled up with anything finite.
+//
+// Each sum has one accumulator and takes k in ascending order (a block of depth leaves its sums in
+// y, and the next one takes them up from there), so that no tile, block, target with fused
+// multiply-add or number of threads changes a bit of it.
+
+// Two vectors: each value of a row, once broadcast, is used twice.
+constexpr std::int64_t kPanel = 2 * kLanes;
+
+// As many sums as the registers hold beside two vectors of the panel and one broadcast value:
+// 12 of 16 registers, or 28 of 32.
+constexpr int kTileRows = kLanes == 16 ? 14 : 6;
+
+// A panel of this depth takes 16 KB: half of the first cache, where every row tile finds it.
+constexpr std::int64_t kDepthBlock = 16384 / (kPanel * sizeof(float));
+
+// Rows that pass over all panels together: they stay in the second cache.
+constexpr std::int64_t kStripRows = kTileRows * (96 / kTileRows);
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Sums of a few rows by one or two vectors of columns. Loops over it unroll: it lives in registers.
+template <int num_rows, int num_vectors>
+struct Tile {
+  Vec sums[num_rows][num_vectors];
+
+  // sums += rows * panel
+  [[gnu::always_inline]] void add_products(const float* const* rows, const float* panel,
+                                           std::int64_t depth) {
+    // A copy whose address nobody takes: the compiler keeps it in registers.
+    Vec in_registers[num_rows][num_vectors];
+    for_each([&](Vec& sum, int r, int v) { in_registers[r][v] = sum; });
+    for (std::int64_t k = 0; k < depth; ++k) {
+      Vec columns[num_vectors];
+      for (int v = 0; v < num_vectors; ++v) columns[v] = load(panel + k * kPanel + v * kLanes);
+#pragma GCC unroll 14
+      for (int r = 0; r < num_rows; ++r) {
+        const Vec value = broadcast(rows[r][k]);
+        for (int v = 0; v < num_vectors; ++v)
+          in_registers[r][v] = mul_add(value, columns[v], in_registers[r][v]);
+      }
+    }
+    for_each([&](Vec& sum, int r, int v) { sum = in_registers[r][v]; });
+  }
+
+  // Calls body(sums, row, vector) for each of them.
+  template <class Body>
+  [[gnu::always_inline]] void for_each(const Body& body) {
+#pragma GCC unroll 14
+    for (int r = 0; r < num_rows; ++r)
+      for (int v = 0; v < num_vectors; ++v) body(sums[r][v], r, v);
+  }
+};
+
+// Where the sums of a product go, and what becomes of them there.
+struct Output {
+  float* y;
+  std::int64_t row_pitch;    // of y and of residual
+  const float* row_bias;     // one number for each row, or null
+  const float* column_bias;  // one for each column, or null
+  const float* residual;     // or null
+  Activation activation;
+
+  Output at(std::int64_t row, std::int64_t column) const {
+    const std::int64_t offset = row * row_pitch + column;
+    return {y + offset,
+            row_pitch,
+            row_bias ? row_bias + row : nullptr,
+            column_bias ? column_bias + column : nullptr,
+            residual ? residual + offset : nullptr,
+            activation};
+  }
+
+  template <class Tile>
+  void load_sums(Tile& tile) const {
+    tile.for_each([&](Vec& sum, int row, int vector) {
+      sum = load(y + row * row_pitch + vector * kLanes);
+    });
+  }
+
+  template <class Tile>
+  void store_sums(Tile& tile) const {
+    tile.for_each([&](Vec& sum, int row, int vector) {
+      store(y + row * row_pitch + vector * kLanes, sum);
+    });
+  }
+
+  template <class Tile>
+  void finish(Tile& tile) const {
+    if (row_bias)
+      tile.for_each([&](Vec& sum, int row, int) { sum += row_bias[row]; });
+    if (column_bias)
+      tile.for_each([&](Vec& sum, int, int vector) { sum += load(column_bias + vector * kLanes); });
+    if (residual)
+      tile.for_each([&](Vec& sum, int row, int vector) {
+        sum += load(residual + row * row_pitch + vector * kLanes);
+      });
+    with_activation(activation, [&](auto kind) {
+      tile.for_each([&](Vec& sum, int, int) { sum = activate<kind()>(sum); });
+      store_sums(tile);
+    });
+  }
+};
+
+// One block of depth of a product.
+struct DepthBlock {
+  std::int64_t begin, end, depth;  // of the whole depth
+
+  bool is_first() const { return begin == 0; }
+  bool is_last() const { return end == depth; }
+};
+
+// Calls body(DepthBlock) from the first to the last; once even if the depth is zero.
+template <class Body>
+void for_depth_blocks(std::int64_t depth, const Body& body) {
+  std::int64_t begin = 0;
+  do {
+    const std::int64_t end = std::min(begin + kDepthBlock, depth);
+    body(DepthBlock{begin, end, depth});
+    begin = end;
+  } while (begin < depth);
+}
+
+// Calls body(std::integral_constant<int, num_rows>), 1 <= num_rows <= kTileRows.
+template <int candidate = kTileRows, class Body>
+void with_num_rows(std::int64_t num_rows, const Body& body) {
+  if constexpr (candidate > 1) {
+    if (num_rows < candidate) return with_num_rows<candidate - 1>(num_rows, body);
+  }
+  body(std::integral_constant<int, candidate>{});
+}
+
+// Up to kTileRows rows by the first one or two vectors of a panel.
+template <int num_vectors>
+void multiply_vectors(const float* const* rows, std::int64_t num_rows, const float* panel,
+                      const DepthBlock& block, const Output& output) {
+  with_num_rows(num_rows, [&](auto tile_rows) {
+    Tile<tile_rows(), num_vectors> tile;
+    if (block.is_first())
+      tile.for_each([](Vec& sum, int, int) { sum = zero(); });
+    else
+      output.load_sums(tile);
+    tile.add_products(rows, panel, block.end - block.begin);
+    if (block.is_last())
+      output.finish(tile);
+    else
+      output.store_sums(tile);
+  });
+}
+
+// The same where y ends inside a vector: on copies that are a panel wide.
+inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const float* panel,
+                          std::int64_t num_columns, const DepthBlock& block,
+                          const Output& output) {
+  float y[kTileRows * kPanel], residual[kTileRows * kPanel], column_bias[kPanel];
+  const auto copy_in = [&](float* to, std::int64_t count, const float* from, std::int64_t pitch) {
+    for (std::int64_t r = 0; r < count; ++r, to += kPanel, from += pitch)
+      std::fill(std::copy_n(from, num_columns, to), to + kPanel, 0.0f);
+  };
+  if (!block.is_first()) copy_in(y, num_rows, output.y, output.row_pitch);
+  if (output.residual) copy_in(residual, num_rows, output.residual, output.row_pitch);
+  if (output.column_bias) copy_in(column_bias, 1, output.column_bias, 0);
+  const Output copies{y,
+                      kPanel,
+                      output.row_bias,
+                      output.column_bias ? column_bias : nullptr,
+                      output.residual ? residual : nullptr,
+                      output.activation};
+  const auto multiply = num_columns <= kLanes ? multiply_vectors<1> : multiply_vectors<2>;
+  multiply(rows, num_rows, panel, block, copies);
+  for (std::int64_t r = 0; r < num_rows; ++r)
+    std::copy_n(y + r * kPanel, num_columns, output.y + r * output.row_pitch);
+}
+
+// Up to kTileRows rows by one panel, of which y may have only the first columns.
+inline void multiply_tile(const float* const* rows, std::int64_t num_rows, const float* panel,
+                          std::int64_t num_columns, const DepthBlock& block,
+                          const Output& output) {
+  if (num_columns >= kPanel) return multiply_vectors<2>(rows, num_rows, panel, block, output);
+  if (num_columns == kLanes) return multiply_vectors<1>(rows, num_rows, panel, block, output);
+  multiply_edge(rows, num_rows, panel, num_columns, block, output);
+}
+
+// Rows by panels, one block of depth. row_at(r) points at a row's value at block.begin; `panels`
+// too, and from one panel to the next it is panel_pitch.
+template <class RowAt>
+void multiply_block(std::int64_t num_rows, const RowAt& row_at, std::int64_t num_columns,
+                    const float* panels, std::int64_t panel_pitch, const DepthBlock& block,
+                    const Output& output) {
+  for (std::int64_t strip = 0; strip < num_rows; strip += kStripRows) {
+    const std::int64_t strip_end = std::min(strip + kStripRows, num_rows);
+    for (std::int64_t column = 0; column < num_columns; column += kPanel) {
+      const float* panel = panels + column / kPanel * panel_pitch;
+      std::int64_t row = strip;
+      while (row < strip_end) {
+        const std::int64_t left = strip_end - row;
+        // The last two tiles share what is left: a tile of one row would wait for its sums.
+        const std::int64_t count = left >= 2 * kTileRows   ? kTileRows
+                                   : left > kTileRows ? divide_up(left, 2)
+                                                      : left;
+        const float* rows[kTileRows];
+        for (std::int64_t r = 0; r < count; ++r) rows[r] = row_at(row + r);
+        multiply_tile(rows, count, panel, num_columns - column, block, output.at(row, column));
+        row += count;
+      }
+    }
+  }
+}

@@ -76,6 +76,8 @@ def new_output(
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> torch.Tensor:
     """Memory for a kernel's output; every element is the kernel's to write."""
+    if memory_format is torch.contiguous_format:
+        return like.new_empty(shape)
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 

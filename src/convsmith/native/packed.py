@@ -8,11 +8,11 @@ fingerprint is a 64-bit hash that any one changed value changes; it reads the we
 call, at a vector every third of a cycle.
 """
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from convsmith.native.core import run
@@ -56,9 +56,9 @@ def _key(weight: Tensor) -> tuple[object, ...]:
 
 def fingerprint(values: Tensor) -> int:
     """A hash of the bits of contiguous float32 values and of their order."""
-    result = torch.empty(1, dtype=torch.int64)
-    run("fingerprint", values.data_ptr(), values.numel(), result.data_ptr())
-    return int(result)
+    result = ctypes.c_uint64()
+    run("fingerprint", values.data_ptr(), values.numel(), ctypes.addressof(result))
+    return result.value
 
 
 def pack_panels(weight: Tensor) -> Tensor:

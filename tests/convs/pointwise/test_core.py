@@ -281,6 +281,13 @@ def test_is_channels_last_as_torch_sees_it() -> None:
     assert not is_channels_last(torch.ones(2, 3, 4))
 
 
+def calls_of_kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    calls: list[str] = []
+    run = native.run
+    monkeypatch.setattr(native, "run", lambda *args: (calls.append(args[0]), run(*args)))
+    return calls
+
+
 LAYERS = [(PointwiseConv1d, nn.Conv1d), (PointwiseConv2d, nn.Conv2d), (PointwiseConv3d, nn.Conv3d)]
 
 
@@ -288,10 +295,8 @@ LAYERS = [(PointwiseConv1d, nn.Conv1d), (PointwiseConv2d, nn.Conv2d), (Pointwise
 def test_layers_take_the_short_way_without_gradients(
     ours: type[nn.Module], theirs: type[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
     monkeypatch.setattr(core, "_is_no_slower", lambda *_: True)
-    run = native.run
-    monkeypatch.setattr(native, "run", lambda *args: (calls.append(args[0]), run(*args)))
+    calls = calls_of_kernels(monkeypatch)
     layer, twin = ours(8, 16, stride=2), theirs(8, 16, 1, stride=2)
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -305,10 +310,24 @@ def test_layers_take_the_short_way_without_gradients(
     assert torch.equal(layer(x), twin(x))
     with torch.no_grad():
         layer.double()(x.double())
-        layer.float()(x[0])  # an image without a batch axis
-        with pytest.raises(RuntimeError, match=r"8 channels|size"):
-            layer(x[:, :7])
     assert calls == ["pointwise_contiguous"]
+
+
+def test_the_rule_that_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels last with enough work goes to the core; all else stays with torch."""
+    calls = calls_of_kernels(monkeypatch)
+    layer = PointwiseConv2d(64, 64)
+    large, small = torch.zeros(1, 64, 56, 56), torch.zeros(1, 64, 13, 13)
+    last = torch.channels_last
+    with torch.no_grad():
+        layer(large)
+        layer(small.to(memory_format=last))
+        layer(large[0])  # an image without a batch axis
+        with pytest.raises(RuntimeError, match="63"):
+            layer(large[:, :63].to(memory_format=last))
+        assert not calls
+        layer(large.to(memory_format=last))
+    assert calls == ["pointwise_channels_last"]
 
 
 EXACT = """

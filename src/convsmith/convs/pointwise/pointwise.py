@@ -43,8 +43,9 @@ def _mix_channels(
             f"pointwise_conv{axes}d: weight {tuple(weight.shape)} has a kernel of "
             f"{tuple(weight.shape[2:])}; every kernel axis must be 1: use conv{axes}d"
         )
-    if core.serves(x, weight, bias):
-        return core.mix_channels(x, weight, bias, per_axis("stride", stride, axes))
+    stride = per_axis("stride", stride, axes)
+    if core.serves(x, weight, bias, stride):
+        return core.mix_channels(x, weight, bias, stride)
     return CONVOLVE[axes](x, weight, bias, stride)
 
 

@@ -15,6 +15,7 @@ from convsmith.errors import NativeError
 _WHY = {
     1: "the sizes do not fit together",
     2: "the sizes overflow 64-bit integers",
+    3: "there is no memory for its scratch",
 }
 
 

@@ -4,11 +4,14 @@
 // that copy for the whole program.
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
 #include <type_traits>
+#include <utility>
 
 #include "kernel.h"
 #include "parallel.h"
+#include "scratch.h"
 #include "target.h"

@@ -19,7 +19,70 @@ inline void store(float* to, Vec v) { *reinterpret_cast<UnalignedVec*>(to) = v; 
 // a * b + c, rounded once where the target has a fused instruction (-ffp-contract=fast).
 inline Vec mul_add(Vec a, Vec b, Vec c) { return a * b + c; }
 
+// Four neighbouring lanes, the unit in which tables of floats are turned.
+typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
+
+// A pattern over four lanes of two vectors, repeated in every quad. Lane i of the second is
+// CONVSMITH_LANES + i.
+#if CONVSMITH_LANES == 4
+#define CONVSMITH_IN_QUADS(a, b, c, d) a, b, c, d
+#elif CONVSMITH_LANES == 8
+#define CONVSMITH_IN_QUADS(a, b, c, d) a, b, c, d, a + 4, b + 4, c + 4, d + 4
+#else
+#define CONVSMITH_IN_QUADS(a, b, c, d) \
+  a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12, d + 12
+#endif
+
+// Turns the 4 x 4 table that each quad of the four vectors makes.
+inline void transpose_quads(Vec (&v)[4]) {
+  constexpr int n = CONVSMITH_LANES;
+  const Vec low01 = __builtin_shufflevector(v[0], v[1], CONVSMITH_IN_QUADS(0, n, 1, n + 1));
+  const Vec high01 = __builtin_shufflevector(v[0], v[1], CONVSMITH_IN_QUADS(2, n + 2, 3, n + 3));
+  const Vec low23 = __builtin_shufflevector(v[2], v[3], CONVSMITH_IN_QUADS(0, n, 1, n + 1));
+  const Vec high23 = __builtin_shufflevector(v[2], v[3], CONVSMITH_IN_QUADS(2, n + 2, 3, n + 3));
+  v[0] = __builtin_shufflevector(low01, low23, CONVSMITH_IN_QUADS(0, 1, n, n + 1));
+  v[1] = __builtin_shufflevector(low01, low23, CONVSMITH_IN_QUADS(2, 3, n + 2, n + 3));
+  v[2] = __builtin_shufflevector(high01, high23, CONVSMITH_IN_QUADS(0, 1, n, n + 1));
+  v[3] = __builtin_shufflevector(high01, high23, CONVSMITH_IN_QUADS(2, 3, n + 2, n + 3));
+}
+#undef CONVSMITH_IN_QUADS
+
+// Quad q of the result is the four floats at from[4 * q].
+inline Vec load_quads(const float* const* from) {
+  const auto quad = [&](int q) { return *reinterpret_cast<const Quad*>(from[4 * q]); };
+#if CONVSMITH_LANES == 4
+  return quad(0);
+#elif CONVSMITH_LANES == 8
+  return __builtin_shufflevector(quad(0), quad(1), 0, 1, 2, 3, 4, 5, 6, 7);
+#else
+  const auto pair = [&](int q) {
+    return __builtin_shufflevector(quad(q), quad(q + 1), 0, 1, 2, 3, 4, 5, 6, 7);
+  };
+  return __builtin_shufflevector(pair(0), pair(2), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+                                 14, 15);
+#endif
+}
+
+// The reverse: the four floats at to[4 * q] become quad q.
+inline void store_quads(float* const* to, Vec v) {
+  const Quad* quads = reinterpret_cast<const Quad*>(&v);
+  for (int q = 0; q < CONVSMITH_LANES / 4; ++q) *reinterpret_cast<Quad*>(to[4 * q]) = quads[q];
+}
+
 inline Vec broadcast(float value) { return value - Vec{}; }
+
+// The first `count` lanes, or all of them; the others read as zero and are not written.
+inline Vec load_up_to(const float* from, std::int64_t count) {
+  if (count >= kLanes) return load(from);
+  Vec v{};
+  for (std::int64_t i = 0; i < count; ++i) v[i] = from[i];
+  return v;
+}
+
+inline void store_up_to(float* to, Vec v, std::int64_t count) {
+  if (count >= kLanes) return store(to, v);
+  for (std::int64_t i = 0; i < count; ++i) to[i] = v[i];
+}
 
 // A NaN in v stays.
 inline Vec at_least(float bound, Vec v) { return v < bound ? broadcast(bound) : v; }

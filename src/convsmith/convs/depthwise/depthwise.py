@@ -16,12 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsmith.convs.depthwise import native
+from convsmith.convs.padding import resolve
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
 from convsmith.convs.standard.standard import OPS as CONVOLVE
 from convsmith.convs.standard.standard import reference as convolve
 from convsmith.errors import ShapeError
 from convsmith.family import Family, Sample, register
-from convsmith.geometry import Geometry, Ints, Padding, per_axis
+from convsmith.geometry import Axis, Geometry, Ints, Padding, per_axis
 
 
 def recognizes(geometry: Geometry) -> bool:
@@ -62,7 +64,27 @@ def _convolve_each(
             f"depthwise_conv{axes}d: x {tuple(x.shape)} has {x.ndim} dimensions; {axes} spatial "
             f"axes need {axes + 2} (batch, channels, ...) or {axes + 1} (channels, ...)"
         )
-    channels = x.shape[-axes - 1]
+    return _convolve(axes, x, weight, bias, stride, padding, dilation, x.shape[-axes - 1])
+
+
+def _convolve(
+    axes: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Padding,
+    dilation: Ints,
+    channels: int,
+) -> Tensor:
+    """By the core where it may be called directly, else by torch."""
+    if axes < 3 and native.serves(x, weight, bias, channels):
+        strides, dilations = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
+        pairs = resolve(padding, x, weight.shape[2:], strides, dilations)
+        windows = zip(weight.shape[2:], strides, pairs, dilations, strict=True)
+        y = native.convolve(x, weight, bias, [Axis(k, s, *p, d) for k, s, p, d in windows])
+        if y is not None:
+            return y
     return CONVOLVE[axes](x, weight, bias, stride, padding, dilation, channels)
 
 
@@ -185,6 +207,8 @@ class DepthwiseConv1d(_Depthwise, Conv1d):
     torch.Size([1, 8, 7])
     """
 
+    function = staticmethod(partial(_convolve, 1))
+
 
 class DepthwiseConv2d(_Depthwise, Conv2d):
     """Each channel by its own filters: `torch.nn.Conv2d` with groups=in_channels, the same
@@ -195,6 +219,8 @@ class DepthwiseConv2d(_Depthwise, Conv2d):
     >>> DepthwiseConv2d(32, 3, stride=2, padding="same")(torch.zeros(1, 32, 112, 112)).shape
     torch.Size([1, 32, 56, 56])
     """
+
+    function = staticmethod(partial(_convolve, 2))
 
 
 class DepthwiseConv3d(_Depthwise, Conv3d):

@@ -26,16 +26,6 @@ struct Involution2dArgs {
   std::int64_t num_threads;
 };
 
-// Whether every row (or column) number that the loops form stays inside int64.
-inline bool positions_fit(std::int64_t size, std::int64_t out, std::int64_t stride,
-                          std::int64_t before, std::int64_t kernel, std::int64_t dilation) {
-  std::int64_t span, reach;
-  return product_fits(span, out, stride) && product_fits(reach, kernel, dilation) &&
-         !__builtin_add_overflow(span, reach, &span) &&
-         !__builtin_add_overflow(span, before, &span) &&
-         !__builtin_add_overflow(span, stride, &span) && !__builtin_add_overflow(span, size, &span);
-}
-
 inline Status check(const Involution2dArgs& a) {
   for (std::int64_t count : {a.n, a.c, a.h, a.w, a.out_h, a.out_w, a.top, a.left})
     if (count < 0) return Status::bad_sizes;

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// The register tiles of depthwise convolution: a few output columns of one row, or of two rows that
+// read the same inputs, kLanes channels deep. Each sum has one accumulator, starts at zero and
+// takes the taps that read the image row by row.
+
+// Pixels of kLanes channels each.
+struct DepthwiseImage {
+  const float* pixels;
+  std::int64_t rows, columns;
+  std::int64_t row_pitch, column_pitch;  // in floats
+};
+
+// Steps [begin, end) along one axis.
+struct DepthwiseSteps {
+  std::int64_t begin, end;
+};
+
+// The steps t in [0, count) with 0 <= first + t * step < size.
+inline DepthwiseSteps steps_inside(std::int64_t first, std::int64_t step, std::int64_t count,
+                                   std::int64_t size) {
+  const std::int64_t begin = first >= 0 ? 0 : (step - 1 - first) / step;
+  const std::int64_t end = first >= size ? 0 : (size - 1 - first) / step + 1;
+  return {std::min(begin, count), std::min(end, count)};
+}
+
+struct DepthwiseTile {
+  DepthwiseImage image;
+  std::int64_t kernel_h, kernel_w, dilation_h, dilation_w;
+  std::int64_t column_stride;            // of the image, from one output of the tile to the next
+  std::int64_t first_row, first_column;  // that the first tap of the first output reads
+  std::int64_t lower_taps;  // rows of taps by which the lower row of outputs lags, if there is one
+  DepthwiseSteps rows;      // of taps, of the upper row and then the lower one, inside the image
+  Activation activation;
+  const float* weights;  // [tap][kLanes]
+  const float* bias;     // [kLanes]
+  float* upper;
+  float* lower;           // or null
+  std::int64_t to_pitch;  // in floats, from one output of the tile to the next
+
+  const float* row(std::int64_t tap) const {
+    return image.pixels + (first_row + tap * dilation_h) * image.row_pitch;
+  }
+
+  // Sums to y, through the activations of most networks in registers; the costlier ones take y up
+  // again from the first cache, so that every tile need not carry a copy of them.
+  template <int kColumns>
+  [[gnu::always_inline]] void finish(const Vec (&sums)[kColumns], float* to) const {
+    if (activation == Activation::relu) return store_all<Activation::relu>(sums, to);
+    if (activation == Activation::relu6) return store_all<Activation::relu6>(sums, to);
+    store_all<Activation::none>(sums, to);
+    if (activation != Activation::none) activate_stored(to, kColumns);
+  }
+
+  template <Activation kind, int kColumns>
+  [[gnu::always_inline]] void store_all(const Vec (&sums)[kColumns], float* to) const {
+    const Vec offset = load(bias);
+#pragma GCC unroll 28
+    for (int q = 0; q < kColumns; ++q) store(to + q * to_pitch, activate<kind>(sums[q] + offset));
+  }
+
+  [[gnu::noinline]] void activate_stored(float* to, int columns) const {
+    with_activation(activation, [&](auto kind) {
+      for (int q = 0; q < columns; ++q)
+        store(to + q * to_pitch, activate<kind()>(load(to + q * to_pitch)));
+    });
+  }
+};
+
+// Any kernel, stride and dilation; one row. A tap's weights are loaded once and multiply one vector
+// of the image for each column: a load and a fraction for each multiply-add. The sums take the
+// registers that the weight leaves; 14 divides the maps of most networks.
+struct DepthwiseByTaps {
+  static constexpr int kMaxColumns = kLanes == 16 ? 28 : 14;
+
+  template <int kColumns>
+  static void run(const DepthwiseTile& tile) {
+    const std::int64_t pitch = tile.image.column_pitch;
+    const std::int64_t last_column = tile.first_column + (kColumns - 1) * tile.column_stride;
+    const auto left =
+        steps_inside(tile.first_column, tile.dilation_w, tile.kernel_w, tile.image.columns);
+    const auto right = steps_inside(last_column, tile.dilation_w, tile.kernel_w, tile.image.columns);
+    const std::int64_t all_end = std::max(left.begin, right.end);
+    Vec sums[kColumns] = {};
+
+    for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
+      const float* weights = tile.weights + r * tile.kernel_w * kLanes;
+      const float* row = tile.row(r);
+      const auto add_where_inside = [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t t = begin; t < end; ++t) {
+          const Vec weight = load(weights + t * kLanes);
+          const std::int64_t first = tile.first_column + t * tile.dilation_w;
+#pragma GCC unroll 28
+          for (int q = 0; q < kColumns; ++q) {
+            const std::int64_t column = first + q * tile.column_stride;
+            if (column >= 0 && column < tile.image.columns)
+              sums[q] = mul_add(load(row + column * pitch), weight, sums[q]);
+          }
+        }
+      };
+
+      add_where_inside(right.begin, std::min(left.begin, left.end));
+      for (std::int64_t t = left.begin; t < right.end; ++t) {
+        const Vec weight = load(weights + t * kLanes);
+        const float* from = row + (tile.first_column + t * tile.dilation_w) * pitch;
+#pragma GCC unroll 28
+        for (int q = 0; q < kColumns; ++q)
+          sums[q] = mul_add(load(from + q * tile.column_stride * pitch), weight, sums[q]);
+      }
+      add_where_inside(all_end, left.end);
+    }
+    tile.finish(sums, tile.upper);
+  }
+};
+
+// Two rows, whose windows overlap, by an odd kernel that is known here. Each vector of the image is
+// loaded once and multiplies all weights of its row that meet it, in both windows. Outputs lie one
+// dilation apart, so that dilated windows overlap like others. A 3x3 keeps two rows of weights in
+// registers: half a load for each multiply-add.
+template <int kTaps, int kStride>
+struct DepthwiseSliding {
+  static constexpr int kMaxColumns = kLanes == 16 ? (kTaps == 3 ? 8 : 12) : (kTaps == 3 ? 4 : 6);
+
+  template <int kColumns>
+  static void run(const DepthwiseTile& tile) {
+    constexpr int kReach = (kColumns - 1) * kStride + kTaps;
+    const auto inside =
+        steps_inside(tile.first_column, tile.dilation_w, kReach, tile.image.columns);
+    if (inside.begin == 0 && inside.end == kReach)
+      sum<kColumns, false>(tile, inside);
+    else
+      sum<kColumns, true>(tile, inside);
+  }
+
+  template <int kColumns, bool kAtBorder>
+  static void sum(const DepthwiseTile& tile, DepthwiseSteps inside) {
+    const std::int64_t step = tile.dilation_w * tile.image.column_pitch;
+    Vec upper[kColumns] = {}, lower[kColumns] = {};
+    for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
+      const float* from = tile.row(r) + tile.first_column * tile.image.column_pitch;
+      const float* weights = tile.weights + r * kTaps * kLanes;
+      const float* lower_weights = weights - tile.lower_taps * kTaps * kLanes;
+      const bool for_upper = r < tile.kernel_h, for_lower = tile.lower && r >= tile.lower_taps;
+      if (for_upper && for_lower)
+        add_row<kColumns, kAtBorder>(from, step, inside, weights, upper, lower_weights, lower);
+      else if (for_upper)
+        add_row<kColumns, kAtBorder>(from, step, inside, weights, upper);
+      else if (for_lower)
+        add_row<kColumns, kAtBorder>(from, step, inside, lower_weights, lower);
+    }
+    tile.finish(upper, tile.upper);
+    if (tile.lower) tile.finish(lower, tile.lower);
+  }
+
+  // One row of the image into the sums of one or two rows of outputs.
+  template <int kColumns, bool kAtBorder, class... WeightsAndSums>
+  [[gnu::always_inline]] static void add_row(const float* from, std::int64_t step,
+                                             DepthwiseSteps inside, WeightsAndSums&... pairs) {
+    const auto add = [&]<int u>(std::integral_constant<int, u>) __attribute__((always_inline)) {
+      if (kAtBorder && (u < inside.begin || u >= inside.end)) return;
+      add_pixel<kColumns, u>(load(from + u * step), pairs...);
+    };
+    [&]<int... u>(std::integer_sequence<int, u...>) __attribute__((always_inline)) {
+      (add(std::integral_constant<int, u>{}), ...);
+    }(std::make_integer_sequence<int, (kColumns - 1) * kStride + kTaps>{});
+  }
+
+  template <int kColumns, int u, class... More>
+  [[gnu::always_inline]] static void add_pixel(Vec pixel, const float* weights,
+                                               Vec (&sums)[kColumns], More&... more) {
+#pragma GCC unroll 16
+    for (int q = 0; q < kColumns; ++q) {
+      const int tap = u - q * kStride;
+      if (tap >= 0 && tap < kTaps)
+        sums[q] = mul_add(pixel, load(weights + tap * kLanes), sums[q]);
+    }
+    if constexpr (sizeof...(More) > 0) add_pixel<kColumns, u>(pixel, more...);
+  }
+};
+
+// The same for kernels of any width at stride 1; worth it where the kernel is wider than the tile.
+struct DepthwiseSlidingWide {
+  static constexpr int kMaxColumns = kLanes == 16 ? 12 : 5;
+
+  template <int kColumns>
+  static void run(const DepthwiseTile& tile) {
+    const std::int64_t step = tile.dilation_w * tile.image.column_pitch;
+    const std::int64_t row_taps = tile.kernel_w * kLanes;
+    const auto inside = steps_inside(tile.first_column, tile.dilation_w,
+                                     kColumns - 1 + tile.kernel_w, tile.image.columns);
+    Vec upper[kColumns] = {}, lower[kColumns] = {};
+    for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
+      const float* from = tile.row(r) + tile.first_column * tile.image.column_pitch;
+      const float* weights = tile.weights + r * row_taps;
+      const float* lower_weights = weights - tile.lower_taps * row_taps;
+      const bool for_upper = r < tile.kernel_h, for_lower = tile.lower && r >= tile.lower_taps;
+      if (for_upper && for_lower)
+        add_row<kColumns>(tile.kernel_w, from, step, inside, weights, upper, lower_weights, lower);
+      else if (for_upper)
+        add_row<kColumns>(tile.kernel_w, from, step, inside, weights, upper);
+      else if (for_lower)
+        add_row<kColumns>(tile.kernel_w, from, step, inside, lower_weights, lower);
+    }
+    tile.finish(upper, tile.upper);
+    if (tile.lower) tile.finish(lower, tile.lower);
+  }
+
+  template <int kColumns, class... WeightsAndSums>
+  [[gnu::always_inline]] static void add_row(std::int64_t taps, const float* from,
+                                             std::int64_t step, DepthwiseSteps inside,
+                                             WeightsAndSums&... pairs) {
+    // From `begin` on each pixel meets the windows of all outputs, up to `end`.
+    const std::int64_t begin = std::clamp<std::int64_t>(kColumns - 1, inside.begin, inside.end);
+    const std::int64_t end = std::clamp(taps, begin, std::max(begin, inside.end));
+    std::int64_t u = inside.begin;
+    for (; u < begin; ++u) add_pixel<kColumns, true>(u, taps, load(from + u * step), pairs...);
+    for (; u < end; ++u) add_pixel<kColumns, false>(u, taps, load(from + u * step), pairs...);
+    for (; u < inside.end; ++u)
+      add_pixel<kColumns, true>(u, taps, load(from + u * step), pairs...);
+  }
+
+  template <int kColumns, bool kSome, class... More>
+  [[gnu::always_inline]] static void add_pixel(std::int64_t u, std::int64_t taps, Vec pixel,
+                                               const float* weights, Vec (&sums)[kColumns],
+                                               More&... more) {
+#pragma GCC unroll 16
+    for (int q = 0; q < kColumns; ++q)
+      if (!kSome || (u >= q && u - q < taps))
+        sums[q] = mul_add(pixel, load(weights + (u - q) * kLanes), sums[q]);
+    if constexpr (sizeof...(More) > 0) add_pixel<kColumns, kSome>(u, taps, pixel, more...);
+  }
+};
+
+// A kind of tile with its width chosen as the program runs.
+struct DepthwiseTileKind {
+  std::int64_t max_columns;
+  void (*const* run)(const DepthwiseTile&);  // for 1 column, 2 columns, ...
+};
+
+template <class Kind, class = std::make_integer_sequence<int, Kind::kMaxColumns>>
+struct DepthwiseTileTable;
+
+template <class Kind, int... columns>
+struct DepthwiseTileTable<Kind, std::integer_sequence<int, columns...>> {
+  static constexpr void (*run[])(const DepthwiseTile&) = {&Kind::template run<columns + 1>...};
+};
+
+template <class Kind>
+DepthwiseTileKind tile_kind() {
+  return {Kind::kMaxColumns, DepthwiseTileTable<Kind>::run};
+}

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depthwise convolution by the compiled core: when it may be used, and how it is called."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from convsmith import native
+from convsmith.geometry import Axis
+from convsmith.native.epilogue import activation_number
+from convsmith.native.packed import packed
+
+# The most lanes of any target: rounded up to it, the packed weights of every target fit.
+_MOST_LANES = 16
+
+
+def serves(x: Tensor, weight: Tensor, bias: Tensor | None, channels: int) -> bool:
+    """Whether the core computes this, and nothing but the core would see it.
+
+    float32 in one or two spatial axes, with a batch axis, and shapes that fit together: whatever
+    does not fit is left to torch and its messages. The core is no slower than torch in any class of
+    shapes that bench/depthwise.py has, so nothing else is asked.
+    """
+    tensors = (x, weight) if bias is None else (x, weight, bias)
+    if not (native.available() and native.call_directly(*tensors)):
+        return False
+    filters, *rest = weight.shape
+    return (
+        all(tensor.dtype == torch.float32 for tensor in tensors)
+        and x.ndim == weight.ndim in (3, 4)
+        and x.shape[1] == channels
+        and rest[0] == 1
+        and filters >= channels >= 1
+        and filters % channels == 0
+        and (bias is None or bias.shape == (filters,))
+    )
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    axes: Sequence[Axis],
+    activation: str = "none",
+) -> Tensor | None:
+    """activation(bias + the sum over the taps that read the image, row by row).
+
+    The result lies in memory as torch would lay it. None if the input is smaller than the window,
+    of which torch knows best what to say.
+
+    Args:
+        x: Input that `serves` accepts, any strides.
+        weight: (c * m, 1, kh, kw) or (c * m, 1, k).
+        bias: (c * m,) or None.
+        axes: Kernel, stride, padding and dilation of each axis.
+        activation: One of native.epilogue.ACTIVATIONS.
+
+    >>> x, weight = torch.ones(1, 2, 4), torch.ones(2, 1, 3)
+    >>> convolve(x, weight, None, [Axis(3, 1, 1, 1, 1)]).tolist()
+    [[[2.0, 3.0, 3.0, 2.0], [2.0, 3.0, 3.0, 2.0]]]
+    """
+    if any(a.before + n + a.after <= (a.kernel - 1) * a.dilation for n, a in _sizes(x, axes)):
+        return None
+    if len(axes) == 1:
+        planes = convolve(
+            x.unsqueeze(2), weight.unsqueeze(2), bias, [Axis(1, 1, 0, 0, 1), *axes], activation
+        )
+        return None if planes is None else planes.squeeze(2)
+
+    shape = (x.shape[0], weight.shape[0], *(a.output_size(n) for n, a in _sizes(x, axes)))
+    channels_last = _is_channels_last(x) or _is_channels_last(weight)
+    y = _new_output(x, shape, channels_last)
+    weights = packed(weight, _pack)
+    rows, columns = axes
+    # The order of DepthwiseConv2dArgs in depthwise.kernel.h.
+    native.run(
+        "depthwise_conv2d",
+        *(x.data_ptr(), weights.data_ptr(), 0 if bias is None else bias.contiguous().data_ptr()),
+        *(y.data_ptr(), *x.shape, *x.stride()),
+        *(shape[1] // x.shape[1], rows.kernel, columns.kernel, *shape[2:]),
+        *(rows.stride, columns.stride, rows.before, columns.before),
+        *(rows.dilation, columns.dilation),
+        *(int(channels_last), activation_number(activation)),
+    )
+    return y
+
+
+def _sizes(x: Tensor, axes: Sequence[Axis]) -> list[tuple[int, Axis]]:
+    return list(zip(x.shape[2:], axes, strict=True))
+
+
+def _pack(weight: Tensor) -> Tensor:
+    weight = weight.contiguous()
+    filters, taps = len(weight), weight[0].numel()
+    result = weight.new_empty(-(-filters // _MOST_LANES) * _MOST_LANES * taps)
+    native.run("depthwise_pack", weight.data_ptr(), result.data_ptr(), filters, taps)
+    return result
+
+
+def _new_output(x: Tensor, shape: tuple[int, ...], channels_last: bool) -> Tensor:
+    if not channels_last:
+        return native.new_output(x, shape)
+    n, channels, *image = shape
+    return native.new_output(x, (n, *image, channels)).movedim(3, 1)
+
+
+def _is_channels_last(image: Tensor) -> bool:
+    """torch's rule (suggest_memory_format): the strides grow from channels over columns and rows to
+    the batch; where one-pixel images leave it open, the answer is no.
+    """
+    if 0 in image.shape or image.stride(1) == 0:
+        return False
+    least = 0
+    for axis in (1, 3, 2, 0):
+        size, stride = image.shape[axis], image.stride(axis)
+        if stride < least or (axis == 0 and least == image.stride(1)):
+            return False
+        least = stride * size
+    return True

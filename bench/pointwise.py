@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pointwise convolution by the compiled core against torch, in both memory layouts.
 
-One thread; the four take turns, so that all see the same machine; medians of times and of ratios.
-"of best" divides torch's faster layout by ours. Run by `make bench`.
+One thread; the ways take turns, so that all see the same machine; medians of times and of ratios:
+the time of torch's faster layout over ours, in the contiguous layout ("first"), in channels last
+("last"), and there with panels packed beforehand ("packed"). Run by `make bench`.
 """
 
 import time
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from convsmith import native
 from convsmith.convs.pointwise.core import mix_channels
+from convsmith.native.packed import pack_panels
 
 # channels in and out, map, stride
 CASES = [
@@ -56,39 +58,44 @@ def rounds_of(calls: list[Callable[[], Tensor]], macs: int) -> list[list[float]]
     return [[seconds(call, repeats) for call in calls] for _ in range(15)]
 
 
+def ways_of(channels: int, outputs: int, size: int, stride: int) -> list[Callable[[], Tensor]]:
+    """torch in both layouts, then ours: contiguous, channels last, and with packed panels."""
+    first, bias = torch.randn(1, channels, size, size), torch.randn(outputs)
+    weight = torch.randn(outputs, channels, 1, 1)
+    last = first.to(memory_format=torch.channels_last)
+    strides, panels = (stride, stride), pack_panels(weight)
+    return [
+        partial(F.conv2d, first, weight, bias, stride),
+        partial(F.conv2d, last, weight, bias, stride),
+        partial(mix_channels, first, weight, bias, strides),
+        partial(mix_channels, last, weight, bias, strides),
+        partial(mix_channels, last, weight, bias, strides, panels=panels),
+    ]
+
+
 def main() -> None:
     torch.set_num_threads(1)
     peak = peak_gmacs()
     print(
         f"torch {torch.__version__}, target {native.info()['target']}, one thread, "
-        f"{2 * peak:.0f} GFLOP/s at most; times in us, contiguous and channels last"
+        f"{2 * peak:.0f} GFLOP/s at most; times in us"
     )
-    print(
-        f"{'in x out, map, stride':>24} {'torch':>12} {'convsmith':>12}   of own     of best   of peak"
-    )
+    columns = ("in x out, map, stride", "torch: first", "last", "ours: first", "last", "packed")
+    line = "{:>24} {:>13} {:>6} {:>13} {:>6} {:>6}"
+    print(line.format(*columns), "  torch's best / ours   of peak")
     for channels, outputs, size, stride in CASES:
-        x, bias = torch.randn(1, channels, size, size), torch.randn(outputs)
-        weight = torch.randn(outputs, channels, 1, 1)
-        layouts = (x, x.to(memory_format=torch.channels_last))
-        ways = [
-            *(partial(F.conv2d, image, weight, bias, stride) for image in layouts),
-            *(partial(mix_channels, image, weight, bias, (stride, stride)) for image in layouts),
-        ]
+        ways = ways_of(channels, outputs, size, stride)
         for way in ways:
             torch.testing.assert_close(way(), ways[0](), rtol=1e-3, atol=1e-3)
         macs = outputs * channels * (-(-size // stride)) ** 2
         times = rounds_of(ways, macs)
-        medians = [median(column) for column in zip(*times, strict=True)]
-        own = [median(row[i] / row[2 + i] for row in times) for i in (0, 1)]
-        best = [median(min(row[:2]) / row[2 + i] for row in times) for i in (0, 1)]
-        share = [macs / min(row[2 + i] for row in times) / 1e9 / peak for i in (0, 1)]
+        medians = [round(1e6 * median(column)) for column in zip(*times, strict=True)]
+        best = [median(min(row[:2]) / row[i] for row in times) for i in (2, 3, 4)]
+        share = [macs / min(row[i] for row in times) / 1e9 / peak for i in (2, 3, 4)]
         print(
-            f"{f'{channels} x {outputs}, {size}x{size}, {stride}':>24} "
-            + " ".join(f"{1e6 * middle:6.0f}" for middle in medians)
-            + "  "
-            + " ".join(f"{ratio:5.2f}" for ratio in own + best)
-            + " "
-            + " ".join(f"{part:4.0%}" for part in share)
+            line.format(f"{channels} x {outputs}, {size}x{size}, {stride}", *medians),
+            " ".join(f"{ratio:6.2f}" for ratio in best),
+            " ".join(f"{part:5.0%}" for part in share),
         )
 
 

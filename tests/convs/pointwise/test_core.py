@@ -21,6 +21,7 @@ from convsmith.convs.pointwise.core import is_channels_last, linear, mix_channel
 from convsmith.convs.pointwise.pointwise import reference
 from convsmith.errors import ArgumentError, NativeError
 from convsmith.native.epilogue import ACTIVATIONS, activation_number
+from convsmith.native.packed import pack_panels
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
 
@@ -131,6 +132,14 @@ def test_one_and_three_axes() -> None:
         got = mix_channels(x.to(memory_format=layout), weight, None, (2, 1, 3))
         assert torch.equal(got, reference(x, weight, stride=(2, 1, 3)))
         assert got.is_contiguous(memory_format=layout)
+
+
+def test_panels_packed_by_the_caller() -> None:
+    x, weight = small_integers(2, 19, 5, 6), small_integers(23, 19, 1, 1)
+    panels = pack_panels(weight)
+    for layout in LAYOUTS:
+        got = mix_channels(x.to(memory_format=layout), weight, None, (1, 1), panels=panels)
+        assert torch.equal(got, reference(x, weight))
 
 
 def test_linear() -> None:

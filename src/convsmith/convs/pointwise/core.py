@@ -33,16 +33,18 @@ def serves(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int]
 
 
 def _is_no_slower(x: Tensor, weight: Tensor, stride: Sequence[int]) -> bool:
-    """The fixed rule, measured by bench/pointwise.py.
+    """The fixed rule, measured by bench/pointwise.py: channels last, with enough pixels.
 
-    The kernel gains a tenth in channels last and more at a stride. A call costs some 15 us more
-    than torch's, and reads the weights once to know them. Contiguous stays with torch.
+    The kernel alone is a tenth faster than torch, and more at a stride. What a call adds, some
+    15 us and one reading of the weights to know them again, must disappear beside it.
     """
     if x.ndim != weight.ndim or x.shape[1] != weight.shape[1] or not is_channels_last(x):
         return False
     pixels = x.shape[0] * prod(-(-size // s) for size, s in zip(x.shape[2:], stride, strict=True))
-    least_macs = 8_000_000 if all(s == 1 for s in stride) else 2_000_000
-    return pixels >= 196 and weight.shape[0] >= 32 and pixels * weight.numel() >= least_macs
+    macs = pixels * weight.numel()
+    if all(s == 1 for s in stride):
+        return pixels >= 3136 and macs >= 6_000_000
+    return pixels >= 784 and macs >= 2_000_000
 
 
 def mix_channels(
@@ -53,8 +55,9 @@ def mix_channels(
     *,
     activation: str = "none",
     residual: Tensor | None = None,
+    panels: Tensor | None = None,
 ) -> Tensor:
-    """The formula above; the caller has asked `serves`.
+    """The formula above; the caller has asked `serves`, or knows.
 
     Args:
         x: Shape (n, c, ...) with one to three spatial axes, float32, any strides.
@@ -63,6 +66,8 @@ def mix_channels(
         stride: One for each spatial axis.
         activation: One of `native.epilogue.ACTIVATIONS`.
         residual: Shape of the result.
+        panels: `pack_panels(weight)`, by a caller whose weights never change: saves looking at
+            them in channels last.
 
     Returns:
         Shape (n, o, ...), in the memory format that torch's convolution would give.
@@ -72,7 +77,8 @@ def mix_channels(
     # The kernel knows three spatial axes, and a stride as strides of x.
     leading = (1,) * (3 - len(outputs))
     if is_channels_last(x) or is_channels_last(weight):
-        kernel, weight = "pointwise_channels_last", packed(weight, pack_panels)
+        kernel = "pointwise_channels_last"
+        weight = packed(weight, pack_panels) if panels is None else panels
         y = native.new_output(x, shape, memory_format=_CHANNELS_LAST[x.ndim])
         if x.stride(1) != 1:
             x = x.contiguous(memory_format=_CHANNELS_LAST[x.ndim])

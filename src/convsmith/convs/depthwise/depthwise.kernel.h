@@ -36,6 +36,7 @@ constexpr std::int64_t kManyTaps = 65;
 // Floats of one gathered tile: a part of the second cache.
 constexpr std::int64_t kTileFloats = 16384;
 constexpr std::int64_t kTileColumns = 112;
+constexpr std::int64_t kDeepTileColumns = 14;  // of all blocks together
 
 inline Status check(const DepthwiseConv2dArgs& a) {
   for (std::int64_t count : {a.n, a.c, a.h, a.w, a.out_h, a.out_w, a.top, a.left})
@@ -77,7 +78,8 @@ struct DepthwisePlan {
       if (a.kernel_w == 3) return tile_kind<DepthwiseSliding<3, 1>>();
       if (a.kernel_w == 5) return tile_kind<DepthwiseSliding<5, 1>>();
       if (a.kernel_w == 7) return tile_kind<DepthwiseSliding<7, 1>>();
-      if (a.kernel_w > DepthwiseSlidingWide::kMaxColumns) return tile_kind<DepthwiseSlidingWide>();
+      if (a.kernel_w > 2 * DepthwiseSlidingWide::kMaxColumns)
+        return tile_kind<DepthwiseSlidingWide>();
     }
     if (a.stride_w == 2 && a.dilation_w == 1) {
       if (a.kernel_w == 3) return tile_kind<DepthwiseSliding<3, 2>>();
@@ -146,10 +148,13 @@ struct DepthwiseConv2d {
                        .lower = nullptr,
                        .to_pitch = plan.column_step * pitch};
     float room[kLanes];
-    for (std::int64_t phase = 0; phase < std::min(plan.column_step, columns); ++phase) {
-      std::int64_t j = phase;
-      for (std::int64_t left = divide_up(columns - phase, plan.column_step); left > 0;) {
-        const std::int64_t width = divide_up(left, divide_up(left, plan.tile.max_columns));
+    // The phases of a dilation pass side by side, so that they find each other's pixels in the
+    // first cache.
+    const std::int64_t step = plan.column_step, steps = divide_up(columns, step);
+    for (std::int64_t first = 0, left = steps; left > 0;) {
+      const std::int64_t most = divide_up(left, divide_up(left, plan.tile.max_columns));
+      for (std::int64_t j = first * step; j < std::min((first + 1) * step, columns); ++j) {
+        const std::int64_t width = std::min(most, divide_up(columns - j, step));
         tile.first_column = first_column + j * a.stride_w;
         for (std::int64_t block = 0; block < blocks; ++block) {
           tile.image.pixels = image.pixels + block * kLanes;
@@ -159,9 +164,9 @@ struct DepthwiseConv2d {
           tile.lower = lower ? lower + j * pitch + block * kLanes : nullptr;
           plan.tile.run[width - 1](tile);
         }
-        left -= width;
-        j += width * plan.column_step;
       }
+      first += most;
+      left -= most;
     }
   }
 
@@ -188,28 +193,37 @@ struct DepthwiseReach {
   std::int64_t size() const { return end - begin; }
 };
 
-// Tiles of one block of channels, gathered before they are summed.
+// Tiles of one block of channels, or of all of them where the image and the output have them side by
+// side, gathered before they are summed.
 struct DepthwiseTiles {
   const DepthwiseConv2d& conv;
   const DepthwiseConv2dArgs& a = conv.a;
   const std::int64_t first_block = conv.blocks_in_place();
   const std::int64_t blocks = divide_up(conv.filters, kLanes) - first_block;
+  const std::int64_t depth = blocks_of_a_tile();
+  const std::int64_t pixel = depth * kLanes;  // floats
   const std::int64_t span_h = (a.kernel_h - 1) * a.dilation_h + 1;
   const std::int64_t span_w = (a.kernel_w - 1) * a.dilation_w + 1;
-  const std::int64_t tile_w = std::min(a.out_w, kTileColumns);
+  const std::int64_t tile_w = std::min(a.out_w, depth > 1 ? kDeepTileColumns : kTileColumns);
   const std::int64_t gathered_w = std::min(a.w, (tile_w - 1) * a.stride_w + span_w);
   const std::int64_t tile_h = rows_of_a_tile();
   const std::int64_t gathered_h = std::min(a.h, (tile_h - 1) * a.stride_h + span_h);
   const std::int64_t tiles_h = divide_up(a.out_h, tile_h);
   const std::int64_t tiles_w = divide_up(a.out_w, tile_w);
 
-  std::int64_t count() const { return a.n * blocks * tiles_h * tiles_w; }
-  std::int64_t macs() const { return tile_h * tile_w * conv.taps * kLanes; }
-  std::int64_t scratch_floats() const { return (gathered_h * gathered_w + 2 * tile_w) * kLanes; }
+  std::int64_t count() const { return a.n * (blocks / depth) * tiles_h * tiles_w; }
+  std::int64_t macs() const { return tile_h * tile_w * conv.taps * pixel; }
+  std::int64_t scratch_floats() const { return (gathered_h * gathered_w + 2 * tile_w) * pixel; }
+
+  std::int64_t blocks_of_a_tile() const {
+    const bool together = a.multiplier > 1 && a.stride_c == 1 && a.channels_last &&
+                          conv.taps < kManyTaps && conv.filters % kLanes == 0;
+    return together ? blocks : 1;
+  }
 
   // As many as fit, but enough that rows read by two tiles are the smaller part.
   std::int64_t rows_of_a_tile() const {
-    const std::int64_t fit = kTileFloats / (std::max<std::int64_t>(gathered_w, 1) * kLanes);
+    const std::int64_t fit = kTileFloats / (std::max<std::int64_t>(gathered_w, 1) * pixel);
     const std::int64_t wanted = std::max(fit - span_h, 2 * span_h);
     return std::min(a.out_h, wanted / a.stride_h + 1);
   }
@@ -217,7 +231,6 @@ struct DepthwiseTiles {
   DepthwiseLanes lanes(std::int64_t n, std::int64_t block) const {
     DepthwiseLanes lanes;
     const std::int64_t first = block * kLanes;
-    lanes.count = std::min(kLanes, conv.filters - first);
     lanes.row_stride = a.stride_y;
     lanes.column_stride = a.stride_x;
     for (std::int64_t lane = 0; lane < kLanes; ++lane) {
@@ -230,21 +243,21 @@ struct DepthwiseTiles {
   void run(std::int64_t item, float* scratch) const {
     const std::int64_t j = item % tiles_w * tile_w;
     const std::int64_t i = item / tiles_w % tiles_h * tile_h;
-    const std::int64_t block = item / (tiles_w * tiles_h) % blocks + first_block;
-    const std::int64_t n = item / (tiles_w * tiles_h * blocks);
+    const std::int64_t block = item / (tiles_w * tiles_h) % (blocks / depth) * depth + first_block;
+    const std::int64_t n = item / (tiles_w * tiles_h * (blocks / depth));
     const std::int64_t out_rows = std::min(tile_h, a.out_h - i);
     const std::int64_t out_columns = std::min(tile_w, a.out_w - j);
     const DepthwiseReach rows(i, out_rows, a.stride_h, a.top, span_h, a.h);
     const DepthwiseReach columns(j, out_columns, a.stride_w, a.left, span_w, a.w);
 
-    const DepthwiseLanes from = lanes(n, block);
-    const std::int64_t pitch = columns.size() * kLanes;
+    const std::int64_t pitch = columns.size() * pixel;
     for (std::int64_t row = rows.begin; row < rows.end; ++row)
-      from.gather_row(row, columns.begin, columns.size(), scratch + (row - rows.begin) * pitch);
+      gather(n, block, row, columns, scratch + (row - rows.begin) * pitch);
 
-    const DepthwiseImage image{scratch, rows.size(), columns.size(), pitch, kLanes};
-    float* const summed = scratch + gathered_h * gathered_w * kLanes;
-    const bool in_place = a.channels_last && from.count == kLanes;
+    const DepthwiseImage image{scratch, rows.size(), columns.size(), pitch, pixel};
+    const std::int64_t channels = std::min(kLanes, conv.filters - block * kLanes);  // of a block
+    float* const summed = scratch + gathered_h * gathered_w * pixel;
+    const bool in_place = a.channels_last && channels == kLanes;
     for (std::int64_t group = 0; group < conv.plan.groups(out_rows); ++group) {
       const std::int64_t upper = conv.plan.first_row(group), lower = upper + conv.plan.row_step;
       if (upper >= out_rows) continue;
@@ -253,7 +266,7 @@ struct DepthwiseTiles {
       float* const to_lower = has_lower ? conv.out(n, block * kLanes, i + lower, j) : nullptr;
       const auto sum = [&](float* upper_sums, float* lower_sums, std::int64_t sums_pitch) {
         conv.sum_rows(image, (i + upper) * a.stride_h - a.top - rows.begin,
-                      j * a.stride_w - a.left - columns.begin, out_columns, block, 1, upper_sums,
+                      j * a.stride_w - a.left - columns.begin, out_columns, block, depth, upper_sums,
                       lower_sums, sums_pitch);
       };
       if (in_place) {
@@ -262,9 +275,20 @@ struct DepthwiseTiles {
       }
       float* const lower_sums = summed + tile_w * kLanes;
       sum(summed, has_lower ? lower_sums : nullptr, kLanes);
-      scatter(summed, out_columns, from.count, to_upper);
-      if (has_lower) scatter(lower_sums, out_columns, from.count, to_lower);
+      scatter(summed, out_columns, channels, to_upper);
+      if (has_lower) scatter(lower_sums, out_columns, channels, to_lower);
     }
+  }
+
+  void gather(std::int64_t n, std::int64_t block, std::int64_t row, const DepthwiseReach& columns,
+              float* pixels) const {
+    if (depth == 1) {
+      lanes(n, block).gather_row(row, columns.begin, columns.size(), pixels);
+      return;
+    }
+    const float* const from = a.x + n * a.stride_n + row * a.stride_y;
+    for (std::int64_t j = columns.begin; j < columns.end; ++j, pixels += pixel)
+      repeat_channels(from + j * a.stride_x, a.c, a.multiplier, pixels);
   }
 
   void scatter(const float* sums, std::int64_t columns, std::int64_t lanes, float* y) const {

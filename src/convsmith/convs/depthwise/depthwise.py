@@ -10,7 +10,8 @@ Source: Sifre, Rigid-Motion Scattering for Image Classification, PhD thesis, 201
 Howard et al., MobileNets, 2017, equation 3.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -67,6 +68,28 @@ def _convolve_each(
     return _convolve(axes, x, weight, bias, stride, padding, dilation, x.shape[-axes - 1])
 
 
+def _windows(
+    shape: torch.Size, kernel: torch.Size, stride: Ints, padding: Padding, dilation: Ints
+) -> tuple[Axis, ...]:
+    strides = per_axis("stride", stride, len(kernel))
+    dilations = per_axis("dilation", dilation, len(kernel))
+    x = torch.empty(shape, device="meta")  # of which only the shape matters
+    pairs = resolve(padding, x, kernel, strides, dilations)
+    rows = zip(kernel, strides, pairs, dilations, strict=True)
+    return tuple(Axis(k, s, *p, d) for k, s, p, d in rows)
+
+
+_remembered_windows = lru_cache(maxsize=1024)(_windows)
+
+
+def _windows_of_layer(*sizes: Any) -> tuple[Axis, ...]:
+    """A layer's sizes were checked when it was made: the answer may be remembered."""
+    try:
+        return _remembered_windows(*sizes)
+    except TypeError:  # a list, put there by hand
+        return _windows(*sizes)
+
+
 def _convolve(
     axes: int,
     x: Tensor,
@@ -76,13 +99,12 @@ def _convolve(
     padding: Padding,
     dilation: Ints,
     channels: int,
+    windows: Callable[..., tuple[Axis, ...]] = _windows,
 ) -> Tensor:
     """By the core where it may be called directly, else by torch."""
     if axes < 3 and native.serves(x, weight, bias, channels):
-        strides, dilations = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
-        pairs = resolve(padding, x, weight.shape[2:], strides, dilations)
-        windows = zip(weight.shape[2:], strides, pairs, dilations, strict=True)
-        y = native.convolve(x, weight, bias, [Axis(k, s, *p, d) for k, s, p, d in windows])
+        sizes = windows(x.shape, weight.shape[2:], stride, padding, dilation)
+        y = native.convolve(x, weight, bias, sizes)
         if y is not None:
             return y
     return CONVOLVE[axes](x, weight, bias, stride, padding, dilation, channels)
@@ -207,7 +229,7 @@ class DepthwiseConv1d(_Depthwise, Conv1d):
     torch.Size([1, 8, 7])
     """
 
-    function = staticmethod(partial(_convolve, 1))
+    function = staticmethod(partial(_convolve, 1, windows=_windows_of_layer))
 
 
 class DepthwiseConv2d(_Depthwise, Conv2d):
@@ -220,7 +242,7 @@ class DepthwiseConv2d(_Depthwise, Conv2d):
     torch.Size([1, 32, 56, 56])
     """
 
-    function = staticmethod(partial(_convolve, 2))
+    function = staticmethod(partial(_convolve, 2, windows=_windows_of_layer))
 
 
 class DepthwiseConv3d(_Depthwise, Conv3d):

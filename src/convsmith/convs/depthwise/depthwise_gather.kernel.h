@@ -3,8 +3,7 @@
 // image are turned four columns at a time.
 
 struct DepthwiseLanes {
-  std::int64_t count;   // of kLanes, that are channels; the others hold zeros
-  const float* from[kLanes];  // each lane's image
+  const float* from[kLanes];  // each lane's image; beyond the last channel any one
   std::int64_t row_stride, column_stride;
 
   void gather_row(std::int64_t row, std::int64_t first, std::int64_t columns, float* pixels) const {
@@ -55,4 +54,19 @@ inline void scatter_row(const float* pixels, std::int64_t columns, std::int64_t 
   for (; j < columns; ++j)
     for (std::int64_t lane = 0; lane < lanes; ++lane)
       y[lane * channel_stride + j * column_stride] = pixels[j * kLanes + lane];
+}
+
+// Each channel of a pixel `times` over. Two is the multiplier that occurs, and written out the
+// compiler sees vectors in it.
+inline void repeat_channels(const float* __restrict from, std::int64_t channels, std::int64_t times,
+                            float* __restrict to) {
+  if (times == 2) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      to[2 * c] = from[c];
+      to[2 * c + 1] = from[c];
+    }
+    return;
+  }
+  for (std::int64_t c = 0; c < channels; ++c)
+    for (std::int64_t j = 0; j < times; ++j) to[c * times + j] = from[c];
 }

@@ -177,7 +177,8 @@ struct DepthwiseSliding {
   }
 };
 
-// The same for kernels of any width at stride 1; worth it where the kernel is wider than the tile.
+// The same for kernels of any width at stride 1; worth it where the kernel is twice as wide as the
+// tile, since every pixel near the ends of a window asks whom it meets.
 struct DepthwiseSlidingWide {
   static constexpr int kMaxColumns = kLanes == 16 ? 12 : 5;
 

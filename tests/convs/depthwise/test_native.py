@@ -30,7 +30,8 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channel
 
 @pytest.fixture(autouse=True)
 def _in_inference(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No gradients, and an output that shows what the kernel leaves out."""
+    """No gradients, the core wherever it serves, and an output that shows what it leaves out."""
+    monkeypatch.setattr(core, "is_faster", lambda *_: True)
     monkeypatch.setattr(
         native, "new_output", lambda like, shape: like.new_full(shape, float("nan"))
     )
@@ -312,3 +313,26 @@ def test_every_target(target: str) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_the_core_is_taken_where_torch_is_slow_and_not_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    calls: list[str] = []
+    run = native.run
+    monkeypatch.setattr(native, "run", lambda name, *n: (calls.append(name), run(name, *n))[1])
+
+    def goes_to_the_core(layer: nn.Module, size: int) -> bool:
+        calls.clear()
+        layer(torch.randn(1, layer.in_channels, size, size))
+        return "depthwise_conv2d" in calls
+
+    assert goes_to_the_core(DepthwiseConv2d(128, 3, padding=1, depth_multiplier=2), 56)
+    assert goes_to_the_core(DepthwiseConv2d(128, 3, padding=12, dilation=12), 56)
+    assert goes_to_the_core(DepthwiseConv2d(96, 7, padding=3), 56)
+    assert goes_to_the_core(DepthwiseConv2d(64, 31, padding=15), 14)
+    assert not goes_to_the_core(DepthwiseConv2d(128, 3, padding=1), 56)
+    assert not goes_to_the_core(DepthwiseConv2d(128, 5, padding=2, stride=2), 56)
+    assert not goes_to_the_core(DepthwiseConv2d(16, 7, padding=3), 56)
+    assert not goes_to_the_core(DepthwiseConv2d(128, 7, padding=3), 7)

@@ -193,8 +193,8 @@ struct DepthwiseReach {
   std::int64_t size() const { return end - begin; }
 };
 
-// Tiles of one block of channels, or of all of them where the image and the output have them side by
-// side, gathered before they are summed.
+// Tiles of one block of channels, or of all of them where the image and the output have them side
+// by side, gathered before they are summed.
 struct DepthwiseTiles {
   const DepthwiseConv2d& conv;
   const DepthwiseConv2dArgs& a = conv.a;

@@ -104,7 +104,7 @@ def _convolve(
     """By the core where it may be called directly, else by torch."""
     if axes < 3 and native.serves(x, weight, bias, channels):
         sizes = windows(x.shape, weight.shape[2:], stride, padding, dilation)
-        y = native.convolve(x, weight, bias, sizes)
+        y = native.convolve(x, weight, bias, sizes) if native.is_faster(x, weight, sizes) else None
         if y is not None:
             return y
     return CONVOLVE[axes](x, weight, bias, stride, padding, dilation, channels)

@@ -2,6 +2,7 @@
 """Depthwise convolution by the compiled core: when it may be used, and how it is called."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -19,8 +20,7 @@ def serves(x: Tensor, weight: Tensor, bias: Tensor | None, channels: int) -> boo
     """Whether the core computes this, and nothing but the core would see it.
 
     float32 in one or two spatial axes, with a batch axis, and shapes that fit together: whatever
-    does not fit is left to torch and its messages. The core is no slower than torch in any class of
-    shapes that bench/depthwise.py has, so nothing else is asked.
+    does not fit is left to torch and its messages.
     """
     tensors = (x, weight) if bias is None else (x, weight, bias)
     if not (native.available() and native.call_directly(*tensors)):
@@ -35,6 +35,21 @@ def serves(x: Tensor, weight: Tensor, bias: Tensor | None, channels: int) -> boo
         and filters % channels == 0
         and (bias is None or bias.shape == (filters,))
     )
+
+
+def is_faster(x: Tensor, weight: Tensor, axes: Sequence[Axis]) -> bool:
+    """The fixed rule, measured by bench/depthwise.py: where torch falls off its fast path.
+
+    That is with a depth multiplier, and where the window reaches more than six columns into the
+    padding; a large kernel at stride 1 gains as well. 3x3, strides and one axis stay with torch, as
+    does work so small that the call itself would show.
+    """
+    channels, columns = x.shape[1], axes[-1]
+    macs = weight.numel() * x.shape[0] * prod(n // a.stride for n, a in _sizes(x, axes))
+    if len(axes) != 2 or channels < 32 or macs < 2_000_000:
+        return False
+    is_large = all(a.kernel >= 5 and a.stride == a.dilation == 1 for a in axes)
+    return len(weight) > channels or columns.before > 6 or is_large
 
 
 def convolve(

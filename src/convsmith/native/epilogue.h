@@ -29,8 +29,7 @@ template <Activation activation>
 Vec activate(Vec v) {
   if constexpr (activation == Activation::relu) return at_least(0, v);
   if constexpr (activation == Activation::relu6) return at_most(6, at_least(0, v));
-  if constexpr (activation == Activation::hard_swish)
-    return v * at_most(6, at_least(0, v + 3)) / 6;
+  if constexpr (activation == Activation::hard_swish) return v * at_most(6, at_least(0, v + 3)) / 6;
   if constexpr (activation == Activation::silu) return v / (exp(-v) + 1);
   return v;
 }

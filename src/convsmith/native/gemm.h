@@ -80,22 +80,19 @@ struct Output {
 
   template <class Tile>
   void load_sums(Tile& tile) const {
-    tile.for_each([&](Vec& sum, int row, int vector) {
-      sum = load(y + row * row_pitch + vector * kLanes);
-    });
+    tile.for_each(
+        [&](Vec& sum, int row, int vector) { sum = load(y + row * row_pitch + vector * kLanes); });
   }
 
   template <class Tile>
   void store_sums(Tile& tile) const {
-    tile.for_each([&](Vec& sum, int row, int vector) {
-      store(y + row * row_pitch + vector * kLanes, sum);
-    });
+    tile.for_each(
+        [&](Vec& sum, int row, int vector) { store(y + row * row_pitch + vector * kLanes, sum); });
   }
 
   template <class Tile>
   void finish(Tile& tile) const {
-    if (row_bias)
-      tile.for_each([&](Vec& sum, int row, int) { sum += row_bias[row]; });
+    if (row_bias) tile.for_each([&](Vec& sum, int row, int) { sum += row_bias[row]; });
     if (column_bias)
       tile.for_each([&](Vec& sum, int, int vector) { sum += load(column_bias + vector * kLanes); });
     if (residual)
@@ -157,8 +154,7 @@ void multiply_vectors(const float* const* rows, std::int64_t num_rows, const flo
 
 // The same where y ends inside a vector: on copies that are a panel wide.
 inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const float* panel,
-                          std::int64_t num_columns, const DepthBlock& block,
-                          const Output& output) {
+                          std::int64_t num_columns, const DepthBlock& block, const Output& output) {
   float y[kTileRows * kPanel], residual[kTileRows * kPanel], column_bias[kPanel];
   const auto copy_in = [&](float* to, std::int64_t count, const float* from, std::int64_t pitch) {
     for (std::int64_t r = 0; r < count; ++r, to += kPanel, from += pitch)
@@ -181,8 +177,7 @@ inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const
 
 // Up to kTileRows rows by one panel, of which y may have only the first columns.
 inline void multiply_tile(const float* const* rows, std::int64_t num_rows, const float* panel,
-                          std::int64_t num_columns, const DepthBlock& block,
-                          const Output& output) {
+                          std::int64_t num_columns, const DepthBlock& block, const Output& output) {
   if (num_columns >= kPanel) return multiply_vectors<2>(rows, num_rows, panel, block, output);
   if (num_columns == kLanes) return multiply_vectors<1>(rows, num_rows, panel, block, output);
   multiply_edge(rows, num_rows, panel, num_columns, block, output);
@@ -202,9 +197,9 @@ void multiply_block(std::int64_t num_rows, const RowAt& row_at, std::int64_t num
       while (row < strip_end) {
         const std::int64_t left = strip_end - row;
         // The last two tiles share what is left: a tile of one row would wait for its sums.
-        const std::int64_t count = left >= 2 * kTileRows   ? kTileRows
-                                   : left > kTileRows ? divide_up(left, 2)
-                                                      : left;
+        const std::int64_t count = left >= 2 * kTileRows ? kTileRows
+                                   : left > kTileRows    ? divide_up(left, 2)
+                                                         : left;
         const float* rows[kTileRows];
         for (std::int64_t r = 0; r < count; ++r) rows[r] = row_at(row + r);
         multiply_tile(rows, count, panel, num_columns - column, block, output.at(row, column));

@@ -58,8 +58,8 @@ inline Vec load_quads(const float* const* from) {
   const auto pair = [&](int q) {
     return __builtin_shufflevector(quad(q), quad(q + 1), 0, 1, 2, 3, 4, 5, 6, 7);
   };
-  return __builtin_shufflevector(pair(0), pair(2), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
-                                 14, 15);
+  return __builtin_shufflevector(pair(0), pair(2), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+                                 15);
 #endif
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the kernel on every supported target over odd sizes. Built with sanitizers: each array is an
 // allocation of its own, so a read or write beyond it stops the program.
-#include <string_view>
 #include <cstdio>
+#include <string_view>
 #include <vector>
 
 #include "native/dispatch.h"

@@ -38,17 +38,30 @@ static bool is_right(const Target& target, const Case& c) {
   std::vector<float> panels((c.out_channels + 31) / 32 * 32 * c.channels);
   std::vector<float> y(residual.size(), 0.5f);  // no sum of integers
 
-  const std::int64_t pack[] = {address(weight.data()), address(panels.data()), c.out_channels,
-                               c.channels, c.channels, 1, 2};
+  const std::int64_t pack[] = {
+      address(weight.data()), address(panels.data()), c.out_channels, c.channels, c.channels, 1, 2};
   if (kernel_named(target, "pack_panels").run(pack) != Status::ok) return false;
   const std::int64_t stride_c = c.channels_last ? 1 : pixels;
   const std::int64_t stride_w = c.channels_last ? c.channels : 1;
   // The order of PointwiseArgs; ReLU, two threads.
-  const std::int64_t integers[] = {
-      address(x.data()), address(c.channels_last ? panels.data() : weight.data()),
-      address(bias.data()), address(residual.data()), address(y.data()), c.n, c.channels,
-      c.out_channels, 1, c.height, c.width, c.channels * pixels, stride_c, 0, c.width * stride_w,
-      stride_w, 1, 2};
+  const std::int64_t integers[] = {address(x.data()),
+                                   address(c.channels_last ? panels.data() : weight.data()),
+                                   address(bias.data()),
+                                   address(residual.data()),
+                                   address(y.data()),
+                                   c.n,
+                                   c.channels,
+                                   c.out_channels,
+                                   1,
+                                   c.height,
+                                   c.width,
+                                   c.channels * pixels,
+                                   stride_c,
+                                   0,
+                                   c.width * stride_w,
+                                   stride_w,
+                                   1,
+                                   2};
   const auto name = c.channels_last ? "pointwise_channels_last" : "pointwise_contiguous";
   if (kernel_named(target, name).run(integers) != Status::ok) return false;
 

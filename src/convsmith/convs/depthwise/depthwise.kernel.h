@@ -14,8 +14,8 @@
 // a tile of one block into scratch first, pixel after pixel: contiguous images, the last channels,
 // several filters a channel, and large kernels, whose rows would fall on few sets of the cache when
 // read in place. Small kernels are bound by the second cache and memory, large ones by loads.
-#include "convs/depthwise/depthwise_tile.kernel.h"
 #include "convs/depthwise/depthwise_gather.kernel.h"
+#include "convs/depthwise/depthwise_tile.kernel.h"
 
 struct DepthwiseConv2dArgs {
   const float* x;        // (n, c, h, w), strides below
@@ -41,8 +41,8 @@ constexpr std::int64_t kDeepTileColumns = 14;  // of all blocks together
 inline Status check(const DepthwiseConv2dArgs& a) {
   for (std::int64_t count : {a.n, a.c, a.h, a.w, a.out_h, a.out_w, a.top, a.left})
     if (count < 0) return Status::bad_sizes;
-  for (std::int64_t step : {a.multiplier, a.kernel_h, a.kernel_w, a.stride_h, a.stride_w,
-                            a.dilation_h, a.dilation_w})
+  for (std::int64_t step :
+       {a.multiplier, a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.dilation_h, a.dilation_w})
     if (step < 1) return Status::bad_sizes;
 
   if (a.activation < 0 || a.activation >= kNumActivations) return Status::bad_sizes;
@@ -266,8 +266,8 @@ struct DepthwiseTiles {
       float* const to_lower = has_lower ? conv.out(n, block * kLanes, i + lower, j) : nullptr;
       const auto sum = [&](float* upper_sums, float* lower_sums, std::int64_t sums_pitch) {
         conv.sum_rows(image, (i + upper) * a.stride_h - a.top - rows.begin,
-                      j * a.stride_w - a.left - columns.begin, out_columns, block, depth, upper_sums,
-                      lower_sums, sums_pitch);
+                      j * a.stride_w - a.left - columns.begin, out_columns, block, depth,
+                      upper_sums, lower_sums, sums_pitch);
       };
       if (in_place) {
         sum(to_upper, to_lower, conv.out_column_stride);
@@ -311,8 +311,7 @@ inline Status depthwise_conv2d(const DepthwiseConv2dArgs& a) {
   const DepthwiseConv2d conv{a};
   if (a.n * conv.filters * a.out_h * a.out_w == 0) return Status::ok;
 
-  if (const std::int64_t blocks = conv.blocks_in_place(); blocks > 0)
-    in_place(conv, blocks);
+  if (const std::int64_t blocks = conv.blocks_in_place(); blocks > 0) in_place(conv, blocks);
 
   const DepthwiseTiles tiles{conv};
   if (tiles.blocks == 0) return Status::ok;
@@ -330,8 +329,8 @@ inline Status depthwise_conv2d(const DepthwiseConv2dArgs& a) {
   return have_memory ? Status::ok : Status::no_memory;
 }
 
-// Weights in the order that this target's depthwise_conv2d reads them; zeros in the lanes beyond the
-// last filter.
+// Weights in the order that this target's depthwise_conv2d reads them; zeros in the lanes beyond
+// the last filter.
 struct DepthwisePackArgs {
   const float* weights;  // (filters, taps), contiguous
   float* packed;         // [block][tap][kLanes]

@@ -78,7 +78,8 @@ struct DepthwiseByTaps {
     const std::int64_t last_column = tile.first_column + (kColumns - 1) * tile.column_stride;
     const auto left =
         steps_inside(tile.first_column, tile.dilation_w, tile.kernel_w, tile.image.columns);
-    const auto right = steps_inside(last_column, tile.dilation_w, tile.kernel_w, tile.image.columns);
+    const auto right =
+        steps_inside(last_column, tile.dilation_w, tile.kernel_w, tile.image.columns);
     const std::int64_t all_end = std::max(left.begin, right.end);
     Vec sums[kColumns] = {};
 
@@ -170,8 +171,7 @@ struct DepthwiseSliding {
 #pragma GCC unroll 16
     for (int q = 0; q < kColumns; ++q) {
       const int tap = u - q * kStride;
-      if (tap >= 0 && tap < kTaps)
-        sums[q] = mul_add(pixel, load(weights + tap * kLanes), sums[q]);
+      if (tap >= 0 && tap < kTaps) sums[q] = mul_add(pixel, load(weights + tap * kLanes), sums[q]);
     }
     if constexpr (sizeof...(More) > 0) add_pixel<kColumns, u>(pixel, more...);
   }
@@ -215,8 +215,7 @@ struct DepthwiseSlidingWide {
     std::int64_t u = inside.begin;
     for (; u < begin; ++u) add_pixel<kColumns, true>(u, taps, load(from + u * step), pairs...);
     for (; u < end; ++u) add_pixel<kColumns, false>(u, taps, load(from + u * step), pairs...);
-    for (; u < inside.end; ++u)
-      add_pixel<kColumns, true>(u, taps, load(from + u * step), pairs...);
+    for (; u < inside.end; ++u) add_pixel<kColumns, true>(u, taps, load(from + u * step), pairs...);
   }
 
   template <int kColumns, bool kSome, class... More>

@@ -21,7 +21,7 @@ struct PointwiseArgs {
   const float* bias;      // (out_channels), or null
   const float* residual;  // as y, or null
   float* y;               // overlaps none of the others
-  std::int64_t n, channels, out_channels, depth, height, width;  // depth to width are y's
+  std::int64_t n, channels, out_channels, depth, height, width;   // depth to width are y's
   std::int64_t stride_n, stride_c, stride_d, stride_h, stride_w;  // of x, one output pixel apart
   std::int64_t activation;
   std::int64_t num_threads;
@@ -101,8 +101,8 @@ inline Status pointwise_channels_last(const PointwiseArgs& a) {
   const std::int64_t pixels = a.n * a.depth * a.height * a.width;
   if (pixels == 0 || a.out_channels == 0) return Status::ok;
 
-  const Output output{a.y, a.out_channels, nullptr, a.bias, a.residual,
-                      static_cast<Activation>(a.activation)};
+  const Output output{a.y,    a.out_channels, nullptr,
+                      a.bias, a.residual,     static_cast<Activation>(a.activation)};
   const std::int64_t panel_pitch = a.channels * kPanel;
   const Pieces strips(pixels, kTileRows, kStripRows, a.num_threads);
   // Few pixels leave threads without a strip: the output channels are shared out, too.
@@ -125,8 +125,8 @@ inline Status pointwise_channels_last(const PointwiseArgs& a) {
       });
     }
   };
-  parallel_for(strips.number * groups.number, strips.size * groups.size * a.channels,
-               a.num_threads, run);
+  parallel_for(strips.number * groups.number, strips.size * groups.size * a.channels, a.num_threads,
+               run);
   return Status::ok;
 }
 
@@ -161,8 +161,7 @@ struct PixelStrip {
           store(to, load(channel + offsets[i]));
           store(to + kLanes, load(channel + offsets[i] + kLanes));
         } else {
-          for (std::int64_t j = 0; j < kPanel; ++j)
-            to[j] = j < left ? channel[offsets[i + j]] : 0;
+          for (std::int64_t j = 0; j < kPanel; ++j) to[j] = j < left ? channel[offsets[i + j]] : 0;
         }
       }
     }
@@ -176,8 +175,8 @@ inline Status pointwise_contiguous(const PointwiseArgs& a) {
   if (a.n * pixels == 0 || a.out_channels == 0) return Status::ok;
 
   // Its rows are the channels of all images, which share one bias.
-  const Output output{a.y, pixels, nullptr, nullptr, a.residual,
-                      static_cast<Activation>(a.activation)};
+  const Output output{a.y,     pixels,     nullptr,
+                      nullptr, a.residual, static_cast<Activation>(a.activation)};
   const Pieces strips(pixels, kPanel, kStripPixels, divide_up(a.num_threads, a.n));
   const Pieces groups(a.out_channels, kTileRows, a.out_channels,
                       divide_up(a.num_threads, a.n * strips.number));

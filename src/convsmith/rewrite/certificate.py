@@ -9,9 +9,9 @@ from typing import Any, Literal
 class Cost:
     """What a part of a network costs per forward pass of the example.
 
-    `macs` counts convolutions of every kind, linear layers and matrix products as executed, zeros in
-    a weight included; `parameters` counts numbers in
-    trainable tensors; `ms` is the measured time in milliseconds, None where it was not measured.
+    `macs` counts convolutions of every kind, linear layers and matrix products as executed, zeros
+    in a weight included; `parameters` counts numbers in trainable tensors; `ms` is the measured
+    time in milliseconds, None where it was not measured.
     """
 
     macs: int

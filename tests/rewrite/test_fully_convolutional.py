@@ -284,6 +284,51 @@ def test_what_cannot_slide_is_refused_by_name(head, message):
         to_fully_convolutional(Classifier(head), torch.zeros(1, 3, 11, 9))
 
 
+class Plain(nn.Module):
+    """A function of a map, then a head that slides."""
+
+    def __init__(self, function, padding=0):
+        super().__init__()
+        self.body, self.between = nn.Conv2d(3, 4, 3, padding=padding), function
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6))
+
+    def forward(self, x):
+        return self.head(self.between(self.body(x)))
+
+
+def attention(x):
+    rows = x.flatten(2).transpose(1, 2)
+    return F.scaled_dot_product_attention(rows, rows, rows).transpose(1, 2).view_as(x)
+
+
+WHOLE = [
+    (nn.InstanceNorm2d(4), r"between \(aten\.instance_norm\.default\) reads the whole map"),
+    (nn.GroupNorm(2, 4), r"between \(aten\.group_norm\.default\) reads the whole map"),
+    (lambda x: F.layer_norm(x, x.shape[1:]), r"tied to the native size|reads the whole map"),
+    (lambda x: x.softmax(2), r"aten\.softmax\.int\) reads the whole map"),
+    (attention, r"scaled_dot_product_attention\.default\) reads the whole map"),
+    (lambda x: x - x.std((2, 3), keepdim=True), r"std\.\w+\) gives \(2, 4, 1, 1\) however large"),
+    (lambda x: x - x.mean(3, keepdim=True), r"mean\.dim\) reads the whole map"),
+    (nn.Upsample(size=(9, 9)), r"upsample_nearest2d\.vec\) gives \(2, 4, 9, 9\) however large"),
+    (nn.UpsamplingBilinear2d(scale_factor=2), "aligns the corners of the whole map"),
+]
+
+
+@pytest.mark.parametrize("padding", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("function", "message"), WHOLE)
+def test_what_reads_the_whole_map_is_refused_by_name(function, message, padding):
+    with pytest.raises(RewriteError, match=message):
+        to_fully_convolutional(Plain(function, padding).eval(), torch.zeros(1, 3, 8, 8))
+
+
+def test_what_depends_on_its_place_is_caught_on_a_crop():
+    def from_the_last_row(x):
+        return x - x[:, :, -1:]
+
+    with pytest.raises(RewriteError, match=r"1 pixels on, .* differs from the model on that crop"):
+        to_fully_convolutional(Plain(from_the_last_row), torch.zeros(1, 3, 8, 8))
+
+
 def test_sizes_that_stay_fixed_are_refused(monkeypatch):
     refresh = Captured.refresh
     monkeypatch.setattr(Captured, "refresh", lambda self, widen=False: refresh(self))

@@ -4,15 +4,14 @@
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, fx, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import nn
+from torch.utils._pytree import tree_map
 
 from convsmith.capture import Captured, Contract, Tier, capture
 from convsmith.errors import RewriteError
 from convsmith.rewrite.inputs import Inputs, random_like
+from convsmith.rewrite.locality import Locality, check_crop, enlarged
 from convsmith.rewrite.rules.linear_to_convolution import convert
-from convsmith.rewrite.surgery import place
 from convsmith.rewrite.verify import Proof
 
 
@@ -23,7 +22,9 @@ def to_fully_convolutional(model: nn.Module, example: Any) -> nn.Module:
 
     Linear layers become convolutions and pooling heads slide; h x w is the size of the example, S
     the product of the strides. At h x w the result equals the model, with shape (N, K, 1, 1); where
-    layers pad, larger images see real neighbours instead of zeros.
+    layers pad, larger images see real neighbours instead of zeros. A pool that only gates a map
+    (squeeze and excite, image pooling) goes on looking at the whole image, so that behind a gate y
+    is no longer the answer to the crop. Whatever else reads the whole map is refused.
 
     To optimize or capture the result, give an example larger than the native size: torch takes the
     single answer at the native size for a constant, and would fix height and width there.
@@ -34,9 +35,11 @@ def to_fully_convolutional(model: nn.Module, example: Any) -> nn.Module:
 
     Raises:
         CaptureError: if the graph of the model cannot be taken.
-        RewriteError: if a layer has no counterpart that slides, naming it.
+        RewriteError: if a layer has no counterpart that slides or reads the whole map (a norm,
+            softmax or attention over positions, a resize to a fixed size), naming it; if nothing
+            pads and the answer one step on differs from the model's on that crop.
 
-    Cost: on a native image, as the model; four runs to prove it.
+    Cost: on a native image, as the model; seven runs to prove it.
     Source: Long, Shelhamer and Darrell 2015, arXiv:1411.4038.
 
     >>> head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 6 * 6, 10))
@@ -58,18 +61,19 @@ def to_fully_convolutional(model: nn.Module, example: Any) -> nn.Module:
             f"to_fully_convolutional: the converted {type(model).__name__} differs from the model "
             f"at its native size: {exact.why or own.why}; flatten its map in one step."
         )
+    Locality(converted)
     _free_sizes(converted)
+    check_crop(converted, twin, proof)
     return converted.module
 
 
 def _free_sizes(captured: Captured) -> None:
-    """Let height and width grow from the native size, and name the layer that cannot."""
+    """Let height and width grow from the native size."""
     native = captured.contract.inputs
-    larger, larger_kwargs = tree_map(_doubled, (captured.example, captured.kwargs))
+    larger, larger_kwargs = tree_map(enlarged, (captured.example, captured.kwargs))
     # Shapes are derived at twice the native size: at the native one, torch would take the 1x1
     # answer for a constant.
     grown = Captured(captured.module, larger, larger_kwargs, captured.was_training)
-    _name_what_is_tied(grown)
     grown.refresh(widen=True)
     contract = grown.contract
     if contract.tier not in (Tier.BATCH_AND_SPACE, Tier.SPACE):
@@ -91,35 +95,3 @@ def _free_sizes(captured: Captured) -> None:
     single = {item.name: (1, *item.sizes[1:]) for item in inputs if item.is_tensor}
     real = [g for g in contract.guards if Contract(inputs, (g,)).accepts(single)]
     captured.module.meta["contract"] = Contract(inputs, (*least, *real))
-
-
-def _doubled(value: Any) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    return value.new_zeros(
-        [size * 2 if axis >= 2 else size for axis, size in enumerate(value.shape)]
-    )
-
-
-def _name_what_is_tied(captured: Captured) -> None:
-    """Run the network's shapes alone; the first layer that fails is the one to name."""
-    module = captured.copy().module.to("meta")
-    leaves = tree_leaves(tree_map(_on_meta, (captured.example, captured.kwargs)))
-    with torch.no_grad():
-        _NamesCulprit(module).run(*leaves, enable_io_processing=False)
-
-
-def _on_meta(value: Any) -> Any:
-    return value.to("meta") if isinstance(value, Tensor) else value
-
-
-class _NamesCulprit(fx.Interpreter):
-    def run_node(self, n: fx.Node) -> Any:
-        try:
-            return super().run_node(n)
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise RewriteError(
-                f"to_fully_convolutional: {place(n)} ({n.target}) is tied to the native size: "
-                f"{reason}; only layers that work at every position alike can slide."
-            ) from error

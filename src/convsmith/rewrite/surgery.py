@@ -2,13 +2,14 @@
 """What every rule does to a captured graph: read sizes, put a parameter in, take a node out."""
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from convsmith.capture import Captured, module_path, weight_of
+from convsmith.capture import Captured, arguments, module_path, weight_of
 
 aten = torch.ops.aten
 
@@ -37,6 +38,16 @@ def sizes(node: Node) -> tuple[int, ...]:
     """Return the shape of a node's value in the example; empty if it is no tensor."""
     value = node.meta.get("val")
     return tuple(size_hint(s) for s in value.shape) if isinstance(value, Tensor) else ()
+
+
+def pads(convolution: Node) -> bool:
+    """Tell whether a convolution reads anything beyond its input."""
+    named = arguments(convolution)
+    if named["padding"] == "valid":
+        return False
+    if named["padding"] == "same":
+        return prod(sizes(named["weight"])[2:]) > 1
+    return any(named["padding"])
 
 
 def stored(captured: Captured, value: Any) -> Tensor | None:

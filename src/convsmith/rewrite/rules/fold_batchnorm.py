@@ -11,8 +11,6 @@ At inference a batch-norm is y = s x + t per channel, with s = gamma / sqrt(var 
 Source: Ioffe and Szegedy 2015, arXiv:1502.03167, section 3.1. Folded in float64, then rounded once.
 """
 
-from math import prod
-
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
@@ -22,6 +20,7 @@ from convsmith.rewrite.rule import Example, Rule, Site
 from convsmith.rewrite.surgery import (
     CONVOLUTIONS,
     TRANSPOSED,
+    pads,
     place,
     put,
     replace,
@@ -120,7 +119,7 @@ def _before(captured: Captured, norm: Node) -> Site | str | None:
         return (
             f"{place(layer)} behind it is transposed: a shift does not reach every output equally"
         )
-    if layer.target in CONVOLUTIONS and _pads(layer):
+    if layer.target in CONVOLUTIONS and pads(layer):
         return (
             f"{place(layer)} behind it pads with 0, where the batch-norm would have left its shift"
         )
@@ -147,15 +146,6 @@ def _neighbour(norm: Node) -> str:
     return (
         f"no layer with a weight beside it (it stands between {' and '.join(map(place, around))})"
     )
-
-
-def _pads(convolution: Node) -> bool:
-    named = arguments(convolution)
-    if named["padding"] == "valid":
-        return False
-    if named["padding"] == "same":
-        return prod(sizes(named["weight"])[2:]) > 1
-    return any(named["padding"])
 
 
 def _scale_and_shift(captured: Captured, norm: Node) -> tuple[Tensor, Tensor]:

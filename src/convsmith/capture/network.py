@@ -5,6 +5,7 @@ runs.
 
 import inspect
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -89,13 +90,10 @@ class Network(fx.GraphModule):
     def _leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The inputs as a flat list, in the order of the placeholders."""
         info = self.pytree_info
+        if not kwargs and _fills_each_place(args, info):
+            return list(args)  # the usual call, spared the general way's tenth of a millisecond
         try:
-            bound = inspect.Signature(
-                [
-                    inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-                    for name in info.orig_args
-                ]
-            ).bind(*args, **kwargs)
+            bound = _signature(tuple(info.orig_args)).bind(*args, **kwargs)
         except TypeError as error:
             raise ArgumentError(
                 f"captured network: {error}; its inputs are {', '.join(info.orig_args)}."
@@ -111,3 +109,19 @@ class Network(fx.GraphModule):
                 f"expected {pytree.treespec_pprint(info.in_spec)}, as at capture."
             )
         return leaves
+
+
+@lru_cache(maxsize=256)
+def _signature(names: tuple[str, ...]) -> inspect.Signature:
+    """Making one takes longer than a small network."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Signature([inspect.Parameter(name, kind) for name in names])
+
+
+def _fills_each_place(args: tuple[Any, ...], info: _PyTreeInfo) -> bool:
+    """Whether these are all of the inputs, by position, and tensors that stand for themselves."""
+    places = info.in_spec.child(0).children()
+    return len(args) == len(places) == len(info.orig_args) and all(
+        isinstance(arg, torch.Tensor) and place.is_leaf()
+        for arg, place in zip(args, places, strict=True)
+    )

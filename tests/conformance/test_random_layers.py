@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import convsmith.convs  # noqa: F401  (registers the families)
@@ -67,12 +68,14 @@ def integers(*shape: int) -> Tensor:
 
 
 def pooled_indices(layer: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
-    """Where the values may have come from: any place of the unpooled image."""
+    """Where the values came from: the places of the maxima of a random image that was pooled."""
     if not hasattr(layer, "pool"):
         return ()
-    places = torch.Size(layer.geometry.unpooled_size(shape)).numel()
-    distinct = torch.rand(*shape[:2], places).argsort(-1)
-    return (distinct[..., : torch.Size(shape[2:]).numel()].reshape(shape),)
+    image = torch.rand(*shape[:2], *layer.geometry.unpooled_size(shape))
+    if 0 in image.shape:
+        return (torch.zeros(shape, dtype=torch.int64),)
+    pooling = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[len(shape) - 2]
+    return (pooling(image, layer.pool, return_indices=True)[1],)
 
 
 class Multiplications(TorchDispatchMode):

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from convsmith import PointwiseConv1d, PointwiseConv2d, PointwiseConv3d, native
 from convsmith.convs.pointwise import core
-from convsmith.convs.pointwise.core import is_channels_last, linear, mix_channels
+from convsmith.convs.pointwise.core import linear, mix_channels
 from convsmith.convs.pointwise.pointwise import reference
 from convsmith.errors import ArgumentError, NativeError
 from convsmith.native.epilogue import ACTIVATIONS, activation_number
+from convsmith.native.layout import is_channels_last
 from convsmith.native.packed import pack_panels
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")

@@ -10,6 +10,7 @@ from torch import Tensor
 from convsmith import native
 from convsmith.geometry import Axis
 from convsmith.native.epilogue import activation_number
+from convsmith.native.layout import is_channels_last
 from convsmith.native.packed import packed
 
 # The most lanes of any target: rounded up to it, the packed weights of every target fit.
@@ -84,7 +85,7 @@ def convolve(
         return None if planes is None else planes.squeeze(2)
 
     shape = (x.shape[0], weight.shape[0], *(a.output_size(n) for n, a in _sizes(x, axes)))
-    channels_last = _is_channels_last(x) or _is_channels_last(weight)
+    channels_last = is_channels_last(x) or is_channels_last(weight)
     y = _new_output(x, shape, channels_last)
     weights = packed(weight, _pack)
     rows, columns = axes
@@ -118,18 +119,3 @@ def _new_output(x: Tensor, shape: tuple[int, ...], channels_last: bool) -> Tenso
         return native.new_output(x, shape)
     n, channels, *image = shape
     return native.new_output(x, (n, *image, channels)).movedim(3, 1)
-
-
-def _is_channels_last(image: Tensor) -> bool:
-    """torch's rule (suggest_memory_format): the strides grow from channels over columns and rows to
-    the batch; where one-pixel images leave it open, the answer is no.
-    """
-    if 0 in image.shape or image.stride(1) == 0:
-        return False
-    least = 0
-    for axis in (1, 3, 2, 0):
-        size, stride = image.shape[axis], image.stride(axis)
-        if stride < least or (axis == 0 and least == image.stride(1)):
-            return False
-        least = stride * size
-    return True

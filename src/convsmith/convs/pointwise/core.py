@@ -16,6 +16,7 @@ from torch.compiler import is_compiling
 
 from convsmith import native
 from convsmith.native.epilogue import activation_number
+from convsmith.native.layout import CHANNELS_LAST, is_channels_last
 from convsmith.native.packed import pack_panels, packed
 
 
@@ -79,9 +80,9 @@ def mix_channels(
     if is_channels_last(x) or is_channels_last(weight):
         kernel = "pointwise_channels_last"
         weight = packed(weight, pack_panels) if panels is None else panels
-        y = native.new_output(x, shape, memory_format=_CHANNELS_LAST[x.ndim])
+        y = native.new_output(x, shape, memory_format=CHANNELS_LAST[x.ndim])
         if x.stride(1) != 1:
-            x = x.contiguous(memory_format=_CHANNELS_LAST[x.ndim])
+            x = x.contiguous(memory_format=CHANNELS_LAST[x.ndim])
     else:
         kernel, weight = "pointwise_contiguous", weight.contiguous()
         y = native.new_output(x, shape)
@@ -119,28 +120,6 @@ def linear(
         activation_number(activation),
     )
     return y
-
-
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-_INWARD_OUT = {4: (3, 2), 5: (4, 3, 2)}
-
-
-def is_channels_last(t: Tensor) -> bool:
-    """Whether torch's convolutions would take the order of strides for channels last.
-
-    They ask for no more than ascending strides from the channels over the last axis to the first.
-    """
-    if t.ndim not in _CHANNELS_LAST:
-        return False
-    sizes, steps = t.shape, t.stride()
-    least = steps[1] * sizes[1]
-    if least == 0:
-        return False
-    for axis in _INWARD_OUT[t.ndim]:
-        if sizes[axis] == 0 or steps[axis] < least:
-            return False
-        least = steps[axis] * sizes[axis]
-    return sizes[0] > 0 and steps[0] >= least and steps[0] != steps[1]
 
 
 def _address(t: Tensor | None) -> int:

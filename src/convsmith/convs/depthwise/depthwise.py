@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convsmith.convs.depthwise import native
+from convsmith.convs.depthwise import core
 from convsmith.convs.padding import resolve
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
 from convsmith.convs.standard.standard import OPS as CONVOLVE
@@ -102,9 +102,9 @@ def _convolve(
     windows: Callable[..., tuple[Axis, ...]] = _windows,
 ) -> Tensor:
     """By the core where it may be called directly, else by torch."""
-    if axes < 3 and native.serves(x, weight, bias, channels):
+    if axes < 3 and core.serves(x, weight, bias, channels):
         sizes = windows(x.shape, weight.shape[2:], stride, padding, dilation)
-        y = native.convolve(x, weight, bias, sizes) if native.is_faster(x, weight, sizes) else None
+        y = core.convolve(x, weight, bias, sizes) if core.is_faster(x, weight, sizes) else None
         if y is not None:
             return y
     return CONVOLVE[axes](x, weight, bias, stride, padding, dilation, channels)

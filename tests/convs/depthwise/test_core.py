@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convsmith import DepthwiseConv1d, DepthwiseConv2d, depthwise_conv1d, depthwise_conv2d, native
-from convsmith.convs.depthwise import native as core
+from convsmith.convs.depthwise import core
 from convsmith.convs.depthwise.depthwise import reference
 from convsmith.errors import NativeError
 from convsmith.geometry import Axis

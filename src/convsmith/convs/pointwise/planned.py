@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pointwise kernel as a planner may choose it."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from convsmith.native.chains import Chain, ChainKernel, register_kernel
+from convsmith.native.epilogue import activation_number
+from convsmith.native.packed import pack_panels
+
+
+def _serves(chain: Chain, shape: tuple[int, ...]) -> bool:
+    if len(chain.stages) != 1:
+        return False
+    geometry = chain.stages[0].geometry
+    return (
+        geometry.kernel_size == (1, 1)
+        and geometry.groups == 1
+        and geometry.padding == ((0, 0), (0, 0))
+    )
+
+
+def _pack(chain: Chain, weights: Sequence[Tensor]) -> list[Tensor]:
+    return [pack_panels(weights[0])]
+
+
+def _integers(chain: Chain, shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The order of PointwiseArgs in pointwise.kernel.h, from `n` on."""
+    stage = chain.stages[0]
+    n, channels = shape[:2]
+    row_stride, column_stride = stage.geometry.stride
+    outputs = chain.output_shape(shape)
+    return (
+        *(n, channels, outputs[1], 1, *outputs[2:]),
+        *(strides[0], 1, 0, strides[2] * row_stride, strides[3] * column_stride),
+        activation_number(stage.activation),
+    )
+
+
+register_kernel(
+    ChainKernel(
+        name="pointwise",
+        function="pointwise_channels_last",
+        serves=_serves,
+        pack=_pack,
+        integers=_integers,
+        takes_any_strides=False,
+        preference=lambda chain, shape: 1,
+    )
+)

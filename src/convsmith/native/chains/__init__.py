@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains of 2-D convolutions that one kernel of the core computes in one pass, for inference.
+
+A family that owns such a kernel registers it here. A planner asks which kernels serve a chain,
+times them, and writes the fastest into the graph.
+"""
+
+from convsmith.native.chains.chain import Chain as Chain
+from convsmith.native.chains.chain import Stage as Stage
+from convsmith.native.chains.kernel import ChainKernel as ChainKernel
+from convsmith.native.chains.kernel import chain_kernels as chain_kernels
+from convsmith.native.chains.kernel import register_kernel as register_kernel
+from convsmith.native.chains.running import run_chain as run_chain

@@ -339,6 +339,9 @@ def norm(channels: int) -> int:
         ("resnet56", 853_018),
         ("lenet5", 60_000),
         ("vgg16", 138_357_544),
+        ("resnet50", 25_557_032),
+        ("resnext50_32x4d", 25_028_904),
+        ("densenet121", 7_978_856),
     ],
 )
 def test_published_parameter_counts(name: str, count: int) -> None:

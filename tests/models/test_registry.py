@@ -11,12 +11,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convsmith import models
+from convsmith.capture import capture
 from convsmith.errors import ArgumentError, UnsupportedError
 from convsmith.family import recognize
+from convsmith.rewrite.cost import cost
 
 # Trainable parameters and macs of one image, as published (macs of LeNet-5 and digits_vgg: summed
 # by hand from their layers).
 PUBLISHED = {
+    "densenet121": (7_978_856, 2_834_161_664),
     "digits_vgg": (51_634, 2_466_432),
     "lenet5": (60_000, 325_680),
     "mobilenet_v1": (4_231_976, 568_740_352),
@@ -25,6 +28,8 @@ PUBLISHED = {
     "resnet32": (464_154, 68_862_592),
     "resnet44": (658_586, 97_174_144),
     "resnet56": (853_018, 125_485_696),
+    "resnet50": (25_557_032, 3_857_973_248),
+    "resnext50_32x4d": (25_028_904, 4_230_479_872),
     "vgg16": (138_357_544, 15_470_264_320),
 }
 
@@ -69,6 +74,14 @@ def test_macs_agree_with_the_counter_of_torch(name: str) -> None:
     assert counter.get_total_flops() == 2 * macs_of(model, shape)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d", "densenet121"])
+def test_a_captured_graph_costs_what_is_published(name: str) -> None:
+    captured = capture(models.create(name), torch.zeros(2, *models.find(name).input_shape))
+    found, (parameters, macs) = cost(captured), PUBLISHED[name]
+    assert (found.parameters, found.macs) == (parameters, 2 * macs)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_outputs_and_preprocessing_fit_the_network(name: str) -> None:
     network = models.find(name)
@@ -108,7 +121,7 @@ def test_patterns_choose_names() -> None:
 def test_an_unknown_name_lists_what_comes_close() -> None:
     with pytest.raises(ArgumentError, match=r"'resnet21'; did you mean resnet"):
         models.create("resnet21")
-    with pytest.raises(ArgumentError, match=r"'xyz'; known are \['digits_vgg', "):
+    with pytest.raises(ArgumentError, match=r"'xyz'; known are \['densenet121', "):
         models.find("xyz")
 
 

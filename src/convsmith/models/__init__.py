@@ -2,8 +2,8 @@
 """Published networks made of `convsmith.convs`: one file each, listed in `registry`.
 
 >>> from convsmith import models
->>> models.list("resnet*")
-['resnet20', 'resnet32', 'resnet44', 'resnet56']
+>>> models.list("mobilenet*")
+['mobilenet_v1', 'mobilenet_v2']
 """
 
 from convsmith.models.loading import load_state as load_state

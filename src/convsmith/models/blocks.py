@@ -27,3 +27,15 @@ def weighted_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             yield name, module
+
+
+def he_initialized(model: nn.Module) -> None:
+    """Draw the weights of convolutions so that ReLU keeps the variance from layer to layer.
+
+    normal(0, sqrt(2 / products per output)); norms and linear layers stay torch's.
+
+    Source: He et al., Delving Deep into Rectifiers, 2015, arXiv:1502.01852, equation 10.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

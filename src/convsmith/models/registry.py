@@ -12,18 +12,24 @@ from typing import Any
 import torch
 
 from convsmith.errors import ArgumentError, ConvsmithError, FormatError
+from convsmith.models.densenet121 import DENSENET_121
 from convsmith.models.digits_vgg import DIGITS_VGG
 from convsmith.models.lenet5 import LENET_5
 from convsmith.models.loading import load_state, read_weights, require_match
 from convsmith.models.mobilenet_v1 import MOBILENET_V1
 from convsmith.models.mobilenet_v2 import MOBILENET_V2
 from convsmith.models.network import Model, Network, Recipe
+from convsmith.models.resnet50 import RESNET_50
 from convsmith.models.resnet_cifar import CIFAR_RESNETS
+from convsmith.models.resnext50_32x4d import RESNEXT_50_32X4D
 from convsmith.models.vgg16 import VGG_16
 
 NETWORKS: dict[str, Network] = {
     network.name: network
-    for network in (DIGITS_VGG, LENET_5, MOBILENET_V1, MOBILENET_V2, *CIFAR_RESNETS, VGG_16)
+    for network in (
+        *(DIGITS_VGG, LENET_5, MOBILENET_V1, MOBILENET_V2, *CIFAR_RESNETS, VGG_16),
+        *(RESNET_50, RESNEXT_50_32X4D, DENSENET_121),
+    )
 }
 _EMBEDDED = Path(__file__).parent / "weights"
 

@@ -5,6 +5,7 @@ Source: He et al., Deep Residual Learning for Image Recognition, 2016, arXiv:151
 and table 6. ResNet-20, 32, 44 and 56 have 269,722, 464,154, 658,586 and 853,018 parameters.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from convsmith.convs import Conv2d
 from convsmith.models.network import Model, Network
-from convsmith.models.preprocess import Preprocess
+from convsmith.models.preprocess import IMAGENET
 
 
 class SubsampleAndPad(nn.Module):
@@ -89,9 +90,7 @@ CIFAR_RESNETS = tuple(
         name=f"resnet{depth}",
         build=partial(CifarResNet, depth=depth),
         num_classes=10,
-        preprocess=Preprocess(
-            size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), scale=255.0
-        ),
+        preprocess=replace(IMAGENET, size=32, crop=None),
         source="He et al. 2016, arXiv:1512.03385, section 4.2",
         description=f"The residual network of {depth} layers for CIFAR images, option A shortcuts",
     )

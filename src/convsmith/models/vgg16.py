@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convsmith.convs import Conv2d
 from convsmith.models.network import Model, Network
-from convsmith.models.preprocess import Preprocess
+from convsmith.models.preprocess import IMAGENET
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -76,9 +76,7 @@ VGG_16 = Network(
     name="vgg16",
     build=VGG16,
     num_classes=1000,
-    preprocess=Preprocess(
-        size=224, crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), scale=255.0
-    ),
+    preprocess=IMAGENET,
     source="Simonyan and Zisserman 2015, arXiv:1409.1556",
     description="Thirteen 3x3 convolutions and three linear layers (configuration D)",
 )

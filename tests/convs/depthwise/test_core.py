@@ -256,21 +256,22 @@ def test_what_the_core_does_not_do_is_left_to_torch() -> None:
     assert DepthwiseConv1d(4, 3)(torch.randn(4, 5)).shape == (4, 3)
 
 
-# x, weights, bias, y, (n, c, h, w), strides, multiplier, kernel, out, stride, top and left,
-# dilation, channels last, activation
-GOOD = [0, 0, 0, 0, 0, 4, 5, 5, 100, 25, 5, 1, 1, 3, 3, 5, 5, 1, 1, 1, 1, 1, 1, 0, 0]
+# x, weights, bias, residual, y, (n, c, h, w), strides, multiplier, kernel, out, stride, top and
+# left, dilation, channels last, activation
+GOOD = [0, 0, 0, 0, 0, 0, 4, 5, 5, 100, 25, 5, 1, 1, 3, 3, 5, 5, 1, 1, 1, 1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
-        (5, -1, "the sizes do not fit together"),
-        (12, 0, "the sizes do not fit together"),
-        (14, 0, "the sizes do not fit together"),
-        (24, 5, "the sizes do not fit together"),
-        (4, 2**61, "the sizes overflow 64-bit integers"),
-        (17, 2**63 - 1, "the sizes overflow 64-bit integers"),
-        (21, 2**62, "the sizes overflow 64-bit integers"),
+        (6, -1, "the sizes do not fit together"),
+        (13, 0, "the sizes do not fit together"),
+        (15, 0, "the sizes do not fit together"),
+        (3, 64, "the sizes do not fit together"),  # a residual beside a contiguous y
+        (25, 5, "the sizes do not fit together"),
+        (5, 2**61, "the sizes overflow 64-bit integers"),
+        (18, 2**63 - 1, "the sizes overflow 64-bit integers"),
+        (22, 2**62, "the sizes overflow 64-bit integers"),
     ],
 )
 def test_bad_sizes_are_refused_by_value(position: int, value: int, message: str) -> None:

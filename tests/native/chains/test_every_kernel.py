@@ -78,6 +78,7 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
         yield Chain((three,), has_residual=True), (1, channels, 7, 5)
         yield Chain((three,)), (1, channels, 13, 11)
         yield Chain((deep,)), (2, channels, 7, 5)
+        yield Chain((deep,), has_residual=True), (2, channels, 5, 9)
         yield Chain((deep, one)), (1, channels, 7, 9)
         narrow = convolution(channels, other, 1, activation="relu6")
         middle = convolution(other, other, 3, padding=1, groups=other, activation="relu6")
@@ -90,7 +91,7 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
             options = {"stride": stride, "padding": padding, "dilation": dilation}
             yield Chain((convolution(6, 9, size, **options),)), shape
             yield Chain((convolution(6, 6, size, groups=6, **options),)), shape
-            yield Chain((convolution(6, 12, size, groups=6, **options),)), shape
+            yield Chain((convolution(6, 12, size, groups=6, **options),), has_residual=True), shape
             yield Chain((convolution(6, 4, size, groups=2, **options),)), shape
             deep = convolution(6, 6, size, groups=6, activation="relu", **options)
             yield Chain((deep, convolution(6, 20, 1)), has_residual=True), shape
@@ -107,6 +108,7 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
     yield Chain((convolution(64, 48, 3, padding=1),), has_residual=True), (1, 64, 28, 29)
     yield Chain((convolution(160, 70, 3, padding=1),)), (2, 160, 9, 7)
     yield Chain((convolution(8, 8, 31, padding=15, groups=8),)), (1, 8, 14, 14)
+    yield Chain((convolution(24, 48, 3, padding=1, groups=24),), has_residual=True), (2, 24, 9, 31)
     for activation in ACTIVATION:
         yield Chain((convolution(20, 20, 1, activation=activation),)), (1, 20, 4, 4)
         yield Chain((convolution(20, 20, 3, activation=activation),)), (1, 20, 4, 4)

@@ -87,26 +87,41 @@ def convolve(
     shape = (x.shape[0], weight.shape[0], *(a.output_size(n) for n, a in _sizes(x, axes)))
     channels_last = is_channels_last(x) or is_channels_last(weight)
     y = _new_output(x, shape, channels_last)
-    weights = packed(weight, _pack)
-    rows, columns = axes
-    # The order of DepthwiseConv2dArgs in depthwise.kernel.h.
+    weights = packed(weight, pack)
     native.run(
         "depthwise_conv2d",
         *(x.data_ptr(), weights.data_ptr(), 0 if bias is None else bias.contiguous().data_ptr()),
-        *(y.data_ptr(), *x.shape, *x.stride()),
-        *(shape[1] // x.shape[1], rows.kernel, columns.kernel, *shape[2:]),
+        *(0, y.data_ptr()),
+        *integers(x.shape, x.stride(), shape, axes, channels_last, activation),
+    )
+    return y
+
+
+def integers(
+    shape: Sequence[int],
+    strides: Sequence[int],
+    output_shape: Sequence[int],
+    axes: Sequence[Axis],
+    channels_last: bool,
+    activation: str,
+) -> tuple[int, ...]:
+    """The order of DepthwiseConv2dArgs in depthwise.kernel.h, from `n` on, but for the threads."""
+    rows, columns = axes
+    return (
+        *(*shape, *strides),
+        *(output_shape[1] // shape[1], rows.kernel, columns.kernel, *output_shape[2:]),
         *(rows.stride, columns.stride, rows.before, columns.before),
         *(rows.dilation, columns.dilation),
         *(int(channels_last), activation_number(activation)),
     )
-    return y
 
 
 def _sizes(x: Tensor, axes: Sequence[Axis]) -> list[tuple[int, Axis]]:
     return list(zip(x.shape[2:], axes, strict=True))
 
 
-def _pack(weight: Tensor) -> Tensor:
+def pack(weight: Tensor) -> Tensor:
+    """Filters (o, 1, kh, kw) in blocks of a vector's lanes, tap by tap, for the target in use."""
     weight = weight.contiguous()
     filters, taps = len(weight), weight[0].numel()
     result = weight.new_empty(-(-filters // _MOST_LANES) * _MOST_LANES * taps)

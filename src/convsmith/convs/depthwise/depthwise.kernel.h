@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Depthwise convolution for inference, float32, any strides of the input:
 //
-//   y[n, o, i, j] = act(bias[o] + sum_{r,s} weight[o, r, s]
+//   y[n, o, i, j] = act(bias[o] + residual[n, o, i, j] + sum_{r,s} weight[o, r, s]
 //       * x[n, o / multiplier, i*stride_h + r*dilation_h - top, j*stride_w + s*dilation_w - left])
 //
 // The sum starts at zero and runs over the taps that read the image, in the order of r, then s,
-// whatever the target, the layout and the number of threads; the bias is added last. Taps that
-// meet padding are skipped, so an infinite weight does no harm there.
+// whatever the target, the layout and the number of threads; the bias and the residual are added
+// last. Taps that meet padding are skipped, so an infinite weight does no harm there.
 //
 // Vectors lie along channels. Where the channels lie side by side in memory, there is one filter
 // a channel and the kernel is small, whole blocks of kLanes channels are read in place: a strip of
@@ -18,10 +18,11 @@
 #include "convs/depthwise/depthwise_tile.kernel.h"
 
 struct DepthwiseConv2dArgs {
-  const float* x;        // (n, c, h, w), strides below
-  const float* weights;  // [block][tap][kLanes], as depthwise_pack writes them
-  const float* bias;     // (c * multiplier,), or null
-  float* y;              // (n, c * multiplier, out_h, out_w), channels last or contiguous
+  const float* x;         // (n, c, h, w), strides below
+  const float* weights;   // [block][tap][kLanes], as depthwise_pack writes them
+  const float* bias;      // (c * multiplier,), or null
+  const float* residual;  // like y, which then lies in channels last; or null
+  float* y;               // (n, c * multiplier, out_h, out_w), channels last or contiguous
   std::int64_t n, c, h, w, stride_n, stride_c, stride_y, stride_x;  // strides of x, in floats
   std::int64_t multiplier, kernel_h, kernel_w, out_h, out_w;
   std::int64_t stride_h, stride_w, top, left, dilation_h, dilation_w;
@@ -44,7 +45,7 @@ inline Status check(const DepthwiseConv2dArgs& a) {
   for (std::int64_t step :
        {a.multiplier, a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.dilation_h, a.dilation_w})
     if (step < 1) return Status::bad_sizes;
-
+  if (a.residual && !a.channels_last) return Status::bad_sizes;
   if (a.activation < 0 || a.activation >= kNumActivations) return Status::bad_sizes;
 
   const std::int64_t float_size = sizeof(float), lanes = kLanes;
@@ -111,9 +112,12 @@ struct DepthwiseConv2d {
     return possible ? a.c / kLanes : 0;
   }
 
-  float* out(std::int64_t n, std::int64_t channel, std::int64_t i, std::int64_t j) const {
-    return a.y + n * filters * a.out_h * a.out_w + channel * out_channel_stride +
-           (i * a.out_w + j) * out_column_stride;
+  // From output (i, j) of a channel on; none if the image has fewer rows.
+  DepthwiseRow out(std::int64_t n, std::int64_t channel, std::int64_t i, std::int64_t j) const {
+    if (i >= a.out_h) return {};
+    return DepthwiseRow{a.y, a.residual} +
+           (n * filters * a.out_h * a.out_w + channel * out_channel_stride +
+            (i * a.out_w + j) * out_column_stride);
   }
 
   // Those of a block, in place if they are kLanes.
@@ -126,10 +130,10 @@ struct DepthwiseConv2d {
   }
 
   // One group of rows, `columns` wide, for the blocks [first_block, first_block + blocks), which
-  // lie side by side in the image and in the output. Lower is null where the group has one row.
+  // lie side by side in the image and in the output.
   void sum_rows(const DepthwiseImage& image, std::int64_t first_row, std::int64_t first_column,
-                std::int64_t columns, std::int64_t first_block, std::int64_t blocks, float* upper,
-                float* lower, std::int64_t pitch) const {
+                std::int64_t columns, std::int64_t first_block, std::int64_t blocks,
+                DepthwiseRow upper, DepthwiseRow lower, std::int64_t pitch) const {
     DepthwiseTile tile{.image = image,
                        .kernel_h = a.kernel_h,
                        .kernel_w = a.kernel_w,
@@ -144,8 +148,8 @@ struct DepthwiseConv2d {
                        .activation = static_cast<Activation>(a.activation),
                        .weights = nullptr,
                        .bias = nullptr,
-                       .upper = nullptr,
-                       .lower = nullptr,
+                       .upper = {},
+                       .lower = {},
                        .to_pitch = plan.column_step * pitch};
     float room[kLanes];
     // The phases of a dilation pass side by side, so that they find each other's pixels in the
@@ -160,8 +164,8 @@ struct DepthwiseConv2d {
           tile.image.pixels = image.pixels + block * kLanes;
           tile.weights = a.weights + (first_block + block) * taps * kLanes;
           tile.bias = biases(first_block + block, room);
-          tile.upper = upper + j * pitch + block * kLanes;
-          tile.lower = lower ? lower + j * pitch + block * kLanes : nullptr;
+          tile.upper = upper + (j * pitch + block * kLanes);
+          tile.lower = lower + (j * pitch + block * kLanes);
           plan.tile.run[width - 1](tile);
         }
       }
@@ -175,9 +179,9 @@ struct DepthwiseConv2d {
     const std::int64_t i = plan.first_row(group);
     if (i >= a.out_h) return;
     const DepthwiseImage image{a.x + n * a.stride_n, a.h, a.w, a.stride_y, a.stride_x};
-    const bool has_lower = plan.rows == 2 && i + plan.row_step < a.out_h;
-    sum_rows(image, i * a.stride_h - a.top, -a.left, a.out_w, 0, blocks, out(n, 0, i, 0),
-             has_lower ? out(n, 0, i + plan.row_step, 0) : nullptr, out_column_stride);
+    const DepthwiseRow lower = plan.rows == 2 ? out(n, 0, i + plan.row_step, 0) : DepthwiseRow{};
+    sum_rows(image, i * a.stride_h - a.top, -a.left, a.out_w, 0, blocks, out(n, 0, i, 0), lower,
+             out_column_stride);
   }
 };
 
@@ -213,7 +217,7 @@ struct DepthwiseTiles {
 
   std::int64_t count() const { return a.n * (blocks / depth) * tiles_h * tiles_w; }
   std::int64_t macs() const { return tile_h * tile_w * conv.taps * pixel; }
-  std::int64_t scratch_floats() const { return (gathered_h * gathered_w + 2 * tile_w) * pixel; }
+  std::int64_t scratch_floats() const { return (gathered_h * gathered_w + 4 * tile_w) * pixel; }
 
   std::int64_t blocks_of_a_tile() const {
     const bool together = a.multiplier > 1 && a.stride_c == 1 && a.channels_last &&
@@ -256,15 +260,17 @@ struct DepthwiseTiles {
 
     const DepthwiseImage image{scratch, rows.size(), columns.size(), pitch, pixel};
     const std::int64_t channels = std::min(kLanes, conv.filters - block * kLanes);  // of a block
-    float* const summed = scratch + gathered_h * gathered_w * pixel;
+    float* const copies = scratch + gathered_h * gathered_w * pixel;
     const bool in_place = a.channels_last && channels == kLanes;
     for (std::int64_t group = 0; group < conv.plan.groups(out_rows); ++group) {
       const std::int64_t upper = conv.plan.first_row(group), lower = upper + conv.plan.row_step;
       if (upper >= out_rows) continue;
       const bool has_lower = conv.plan.rows == 2 && lower < out_rows;
-      float* const to_upper = conv.out(n, block * kLanes, i + upper, j);
-      float* const to_lower = has_lower ? conv.out(n, block * kLanes, i + lower, j) : nullptr;
-      const auto sum = [&](float* upper_sums, float* lower_sums, std::int64_t sums_pitch) {
+      const DepthwiseRow to_upper = conv.out(n, block * kLanes, i + upper, j);
+      const DepthwiseRow to_lower =
+          has_lower ? conv.out(n, block * kLanes, i + lower, j) : DepthwiseRow{};
+      const auto sum = [&](DepthwiseRow upper_sums, DepthwiseRow lower_sums,
+                           std::int64_t sums_pitch) {
         conv.sum_rows(image, (i + upper) * a.stride_h - a.top - rows.begin,
                       j * a.stride_w - a.left - columns.begin, out_columns, block, depth,
                       upper_sums, lower_sums, sums_pitch);
@@ -273,11 +279,26 @@ struct DepthwiseTiles {
         sum(to_upper, to_lower, conv.out_column_stride);
         continue;
       }
-      float* const lower_sums = summed + tile_w * kLanes;
-      sum(summed, has_lower ? lower_sums : nullptr, kLanes);
-      scatter(summed, out_columns, channels, to_upper);
-      if (has_lower) scatter(lower_sums, out_columns, channels, to_lower);
+      const DepthwiseRow upper_copy = copy_of(to_upper, out_columns, channels, copies);
+      const DepthwiseRow lower_copy =
+          copy_of(to_lower, out_columns, channels, copies + 2 * tile_w * kLanes);
+      sum(upper_copy, lower_copy, kLanes);
+      scatter(upper_copy.y, out_columns, channels, to_upper.y);
+      if (has_lower) scatter(lower_copy.y, out_columns, channels, to_lower.y);
     }
+  }
+
+  // Room for the sums of a row, kLanes to a pixel, and its residual in the same way.
+  DepthwiseRow copy_of(DepthwiseRow row, std::int64_t columns, std::int64_t channels,
+                       float* room) const {
+    if (!row) return {};
+    if (!row.residual) return {room, nullptr};
+    DepthwiseLanes lanes{.from = {}, .row_stride = 0, .column_stride = conv.out_column_stride};
+    for (std::int64_t lane = 0; lane < kLanes; ++lane)
+      lanes.from[lane] = row.residual + std::min(lane, channels - 1);
+    float* const residual = room + tile_w * kLanes;
+    lanes.gather_row(0, 0, columns, residual);
+    return {room, residual};
   }
 
   void gather(std::int64_t n, std::int64_t block, std::int64_t row, const DepthwiseReach& columns,

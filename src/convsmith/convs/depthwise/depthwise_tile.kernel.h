@@ -23,6 +23,17 @@ inline DepthwiseSteps steps_inside(std::int64_t first, std::int64_t step, std::i
   return {std::min(begin, count), std::min(end, count)};
 }
 
+// A row of outputs, and what is added to it.
+struct DepthwiseRow {
+  float* y;               // null: there is none
+  const float* residual;  // null, or like y
+
+  explicit operator bool() const { return y != nullptr; }
+  DepthwiseRow operator+(std::int64_t floats) const {
+    return {y ? y + floats : nullptr, residual ? residual + floats : nullptr};
+  }
+};
+
 struct DepthwiseTile {
   DepthwiseImage image;
   std::int64_t kernel_h, kernel_w, dilation_h, dilation_w;
@@ -33,8 +44,7 @@ struct DepthwiseTile {
   Activation activation;
   const float* weights;  // [tap][kLanes]
   const float* bias;     // [kLanes]
-  float* upper;
-  float* lower;           // or null
+  DepthwiseRow upper, lower;
   std::int64_t to_pitch;  // in floats, from one output of the tile to the next
 
   const float* row(std::int64_t tap) const {
@@ -44,18 +54,24 @@ struct DepthwiseTile {
   // Sums to y, through the activations of most networks in registers; the costlier ones take y up
   // again from the first cache, so that every tile need not carry a copy of them.
   template <int kColumns>
-  [[gnu::always_inline]] void finish(const Vec (&sums)[kColumns], float* to) const {
-    if (activation == Activation::relu) return store_all<Activation::relu>(sums, to);
-    if (activation == Activation::relu6) return store_all<Activation::relu6>(sums, to);
-    store_all<Activation::none>(sums, to);
-    if (activation != Activation::none) activate_stored(to, kColumns);
+  [[gnu::always_inline]] void finish(Vec (&sums)[kColumns], DepthwiseRow to) const {
+    const Vec offset = load(bias);
+#pragma GCC unroll 28
+    for (int q = 0; q < kColumns; ++q) sums[q] += offset;
+    if (to.residual) {
+#pragma GCC unroll 28
+      for (int q = 0; q < kColumns; ++q) sums[q] += load(to.residual + q * to_pitch);
+    }
+    if (activation == Activation::relu) return store_all<Activation::relu>(sums, to.y);
+    if (activation == Activation::relu6) return store_all<Activation::relu6>(sums, to.y);
+    store_all<Activation::none>(sums, to.y);
+    if (activation != Activation::none) activate_stored(to.y, kColumns);
   }
 
   template <Activation kind, int kColumns>
   [[gnu::always_inline]] void store_all(const Vec (&sums)[kColumns], float* to) const {
-    const Vec offset = load(bias);
 #pragma GCC unroll 28
-    for (int q = 0; q < kColumns; ++q) store(to + q * to_pitch, activate<kind>(sums[q] + offset));
+    for (int q = 0; q < kColumns; ++q) store(to + q * to_pitch, activate<kind>(sums[q]));
   }
 
   [[gnu::noinline]] void activate_stored(float* to, int columns) const {

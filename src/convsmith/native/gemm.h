@@ -79,19 +79,21 @@ struct Output {
   }
 
   template <class Tile>
-  void load_sums(Tile& tile) const {
+  [[gnu::always_inline]] void load_sums(Tile& tile) const {
     tile.for_each(
         [&](Vec& sum, int row, int vector) { sum = load(y + row * row_pitch + vector * kLanes); });
   }
 
   template <class Tile>
-  void store_sums(Tile& tile) const {
+  [[gnu::always_inline]] void store_sums(Tile& tile) const {
     tile.for_each(
         [&](Vec& sum, int row, int vector) { store(y + row * row_pitch + vector * kLanes, sum); });
   }
 
+  // The activations of most networks are applied in registers; the costlier ones take y up again
+  // from the first cache, so that the tile need not lie in memory for their sake.
   template <class Tile>
-  void finish(Tile& tile) const {
+  [[gnu::always_inline]] void finish(Tile& tile) const {
     if (row_bias) tile.for_each([&](Vec& sum, int row, int) { sum += row_bias[row]; });
     if (column_bias)
       tile.for_each([&](Vec& sum, int, int vector) { sum += load(column_bias + vector * kLanes); });
@@ -99,10 +101,22 @@ struct Output {
       tile.for_each([&](Vec& sum, int row, int vector) {
         sum += load(residual + row * row_pitch + vector * kLanes);
       });
+    if (activation == Activation::relu)
+      tile.for_each([](Vec& sum, int, int) { sum = activate<Activation::relu>(sum); });
+    else if (activation == Activation::relu6)
+      tile.for_each([](Vec& sum, int, int) { sum = activate<Activation::relu6>(sum); });
+    store_sums(tile);
+    if (activation > Activation::relu6) activate_stored<Tile>();
+  }
+
+  template <class Tile>
+  [[gnu::noinline]] void activate_stored() const {
+    Tile tile;
+    load_sums(tile);
     with_activation(activation, [&](auto kind) {
       tile.for_each([&](Vec& sum, int, int) { sum = activate<kind()>(sum); });
-      store_sums(tile);
     });
+    store_sums(tile);
   }
 };
 

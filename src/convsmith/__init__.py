@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convsmith import models as models
+    from convsmith.analysis import analyze as analyze
     from convsmith.capture import load as load
     from convsmith.convs import *  # noqa: F403  (the list of families is kept there alone)
     from convsmith.rewrite import optimize as optimize
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = version("convsmith")
 
 _ROOM_OF_TASK = {
+    "analyze": "analysis",
     "load": "capture",
     "optimize": "rewrite",
     "to_fully_convolutional": "rewrite",

@@ -12,10 +12,14 @@ from convsmith.capture.graph import source_line as source_line
 from convsmith.capture.graph import weight_of as weight_of
 from convsmith.capture.loading import load as load
 from convsmith.capture.network import Network as Network
+from convsmith.capture.operators import purpose_of as purpose_of
 from convsmith.capture.saving import save as save
 from convsmith.capture.sizes import Contract as Contract
 from convsmith.capture.sizes import Input as Input
 from convsmith.capture.sizes import Tier as Tier
+from convsmith.capture.tracing import Traced as Traced
+from convsmith.capture.tracing import trace as trace
+from convsmith.capture.tracing import written as written
 
 __all__ = [
     "Captured",
@@ -23,11 +27,15 @@ __all__ = [
     "Input",
     "Network",
     "Tier",
+    "Traced",
     "arguments",
     "capture",
     "load",
     "module_path",
+    "purpose_of",
     "save",
     "source_line",
+    "trace",
     "weight_of",
+    "written",
 ]

@@ -195,7 +195,7 @@ def _explained(
     except Exception as own:  # the model's own failure is the clearer one
         error, rule = own, "the model itself does not run on the example"
         remedy = "give an example that it accepts"
-    path, line = _place(worked, error)
+    path, line = failing_place(worked, error)
     reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
     return CaptureError(
         f"capture: {type(model).__name__}: the graph cannot be taken at module {path!r} ({line}): "
@@ -203,7 +203,7 @@ def _explained(
     )
 
 
-def _place(worked: nn.Module, error: Exception) -> tuple[str, str]:
+def failing_place(worked: nn.Module, error: Exception) -> tuple[str, str]:
     paths = {id(module): path for path, module in worked.named_modules()}
     path, line = "", "an unknown line"
     for frame, number in traceback.walk_tb(error.__traceback__):

@@ -123,6 +123,12 @@ _ATEN_BY_PURPOSE = {
 
 _ATEN = [f"aten.{name}" for group in _ATEN_BY_PURPOSE.values() for name in group.split()]
 
+_PURPOSES = {
+    name.split(".")[0]: purpose
+    for purpose, group in _ATEN_BY_PURPOSE.items()
+    for name in group.split()
+}
+
 # convsmith's own operators, registered by the room of convolutions.
 _OWN = ("convsmith.involution2d.default",)
 
@@ -162,6 +168,15 @@ def operator_of(name: str) -> Callable[..., Any] | None:
         import_module("convsmith.convs")
     namespace, packet, overload = name.split(".")
     return getattr(getattr(getattr(torch.ops, namespace), packet, None), overload, None)
+
+
+def purpose_of(name: str) -> str | None:
+    """What an operator is for, by its name in torch; None if it is not in the table.
+
+    >>> purpose_of("avg_pool2d"), purpose_of("rsub"), purpose_of("lstm")
+    ('pooling', 'arithmetic', None)
+    """
+    return _PURPOSES.get(name)
 
 
 def argument_names(target: Any) -> tuple[tuple[str, bool, bool], ...]:

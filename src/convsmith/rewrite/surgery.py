@@ -9,35 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from convsmith.analysis import CONVOLUTIONS as CONVOLUTIONS
+from convsmith.analysis import TRANSPOSED as TRANSPOSED
+from convsmith.analysis import size_hint as size_hint
+from convsmith.analysis import sizes as sizes
 from convsmith.capture import Captured, arguments, module_path, weight_of
-
-aten = torch.ops.aten
-
-# Operators and their number of spatial axes.
-CONVOLUTIONS: dict[Any, int] = {
-    aten.conv1d.default: 1,
-    aten.conv2d.default: 2,
-    aten.conv3d.default: 3,
-    aten.conv1d.padding: 1,
-    aten.conv2d.padding: 2,
-    aten.conv3d.padding: 3,
-}
-TRANSPOSED: dict[Any, int] = {
-    aten.conv_transpose1d.default: 1,
-    aten.conv_transpose2d.input: 2,
-    aten.conv_transpose3d.input: 3,
-}
-
-
-def size_hint(size: int | torch.SymInt) -> int:
-    """Return a size as it was in the example, though the graph may leave it free."""
-    return int(size) if isinstance(size, int) else int(size.node.hint)
-
-
-def sizes(node: Node) -> tuple[int, ...]:
-    """Return the shape of a node's value in the example; empty if it is no tensor."""
-    value = node.meta.get("val")
-    return tuple(size_hint(s) for s in value.shape) if isinstance(value, Tensor) else ()
 
 
 def pads(convolution: Node) -> bool:

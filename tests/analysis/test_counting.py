@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts against brute force and against torch's counter wherever that one is right."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import convsmith as cs
+from convsmith.family import Family, Sample, families
+
+CASES = [(family, sample) for family in families().values() for sample in family.samples()]
+
+
+@pytest.mark.parametrize(
+    ("family", "sample"), CASES, ids=[f"{family.name}: {sample.name}" for family, sample in CASES]
+)
+def test_every_family_is_counted_and_recognised(family: Family, sample: Sample) -> None:
+    """`family.macs` equals a counted loop: tests/test_every_family.py."""
+    layer = sample.layer().eval()
+    found = cs.analyze(layer, list(sample.inputs(layer, torch.zeros(sample.input_shape))))
+    assert found.total.macs == family.macs(layer.geometry, sample.input_shape)
+    assert family.name in {name for row in found.layers for name in (row.family, row.part_of)}
+    assert found.total.parameters == sum(p.numel() for p in layer.parameters())
+    assert not found.total.uncounted
+
+
+class Call(nn.Module):
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *args):
+        return self.function(self, *args)
+
+
+def naive_involution(self, x):
+    """The paper's own code: unfold, multiply, sum; 16 channels, 7x7, one group."""
+    n, c, h, w = x.shape
+    kernels = self.span(self.reduce(x)).view(n, 1, 49, h, w).unsqueeze(2)
+    patches = F.unfold(x, 7, padding=3).view(n, 1, c, 49, h, w)
+    return (kernels * patches).sum(dim=3).view(n, c, h, w)
+
+
+SHARED = nn.Conv2d(8, 8, 3, padding=1)
+IMAGE = (1, 8, 16, 16)
+# The table of facts: what other counters get wrong, and the truth.
+WRONG_ELSEWHERE = {
+    # others: 4 times too much
+    "transposed": (nn.ConvTranspose2d(8, 16, 4, stride=2, padding=1), IMAGE, 8 * 256 * 16 * 16),
+    # others: 0
+    "depthwise transposed": (nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=8), IMAGE, 8 * 256 * 16),
+    "same": (nn.Conv2d(8, 16, 3, padding="same"), IMAGE, 16 * 256 * 8 * 9),
+    "functional": (
+        Call(lambda self, x: F.conv2d(x, self.w), w=nn.Parameter(torch.zeros(16, 8, 3, 3))),
+        IMAGE,
+        16 * 196 * 8 * 9,
+    ),
+    # others: a quarter
+    "involution": (
+        Call(naive_involution, reduce=nn.Conv2d(16, 4, 1), span=nn.Conv2d(4, 49, 1)),
+        (1, 16, 16, 16),
+        256 * (16 * 4 + 4 * 49 + 16 * 49),
+    ),
+    "shared": (nn.Sequential(SHARED, nn.ReLU(), SHARED), IMAGE, 2 * 8 * 256 * 8 * 9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_ELSEWHERE)
+def test_where_others_are_wrong(name):
+    model, shape, macs = WRONG_ELSEWHERE[name]
+    assert cs.analyze(model, shape).total.macs.all == macs
+
+
+def test_live_macs_of_unfolded_patches():
+    involution = WRONG_ELSEWHERE["involution"][0]
+    total = cs.analyze(involution, (1, 16, 16, 16)).total
+    reach = sum(0 <= i + r - 3 < 16 for i in range(16) for r in range(7))
+    assert total.macs.live == 256 * (16 * 4 + 4 * 49) + 16 * reach**2
+
+
+X, Y = (2, 3, 4), (2, 4, 5)
+PRODUCTS = {
+    "matmul": (lambda self, x, y: x @ y, [X, Y]),
+    "bmm": (lambda self, x, y: torch.bmm(x, y), [X, Y]),
+    "baddbmm": (lambda self, x, y: torch.baddbmm(torch.zeros(2, 3, 5), x, y), [X, Y]),
+    "mm": (lambda self, x, y: torch.mm(x, y), [(3, 4), (4, 5)]),
+    "addmm": (lambda self, x, y: torch.addmm(torch.zeros(5), x, y), [(3, 4), (4, 5)]),
+    "linear": (lambda self, x, y: F.linear(x, y), [(2, 3, 4), (6, 4)]),
+    "einsum": (lambda self, x, y: torch.einsum("bij,bjk->bik", x, y), [X, Y]),
+    "einsum with dots": (lambda self, x, y: torch.einsum("...ij,...jk", x, y), [X, Y]),
+    "attention": (lambda self, x, y: F.scaled_dot_product_attention(x, y, y), [X, (2, 5, 4)]),
+    "conv1d": (lambda self, x, y: F.conv1d(x, y, stride=2, dilation=2), [(2, 6, 15), (4, 6, 3)]),
+    "conv3d": (lambda self, x, y: F.conv3d(x, y, groups=2), [(1, 4, 5, 6, 7), (2, 2, 3, 2, 1)]),
+    "unbatched": (lambda self, x, y: F.conv2d(x, y), [(4, 6, 7), (2, 4, 3, 3)]),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_torchs_counter_agrees_where_it_is_right(name):
+    function, shapes = PRODUCTS[name]
+    inputs = [torch.zeros(shape) for shape in shapes]
+    with FlopCounterMode(display=False) as counter:
+        function(None, *inputs)
+    total = cs.analyze(Call(function), inputs).total
+    assert total.flops == counter.get_total_flops() > 0
+
+
+def test_products_beside_torchs_counter():
+    def bilinear(self, x, y):
+        return F.bilinear(x, y, self.weight)
+
+    weight = nn.Parameter(torch.zeros(5, 3, 4))
+    found = cs.analyze(Call(bilinear, weight=weight), [torch.zeros(2, 3), torch.zeros(2, 4)])
+    assert found.total.macs.all == 2 * 5 * 3 * (4 + 1)
+    lstm = nn.LSTM(4, 6, num_layers=2, batch_first=True)
+    found = cs.analyze(lstm, (3, 7, 4))
+    assert found.total.macs.all == 3 * 7 * sum(p.numel() for p in lstm.parameters() if p.dim() == 2)
+    three = Call(lambda self, a, b, c: torch.einsum("ij,jk,kl->il", a, b, c))
+    found = cs.analyze(three, [torch.zeros(2, 3), torch.zeros(3, 4), torch.zeros(4, 5)])
+    assert found.total.macs.all == 2 * 3 * 4 + 2 * 4 * 5
+    chain = Call(lambda self, a, b, c: torch.linalg.multi_dot([a, b, c]))
+    found = cs.analyze(chain, [torch.zeros(2, 3), torch.zeros(3, 4), torch.zeros(4, 5)])
+    assert found.total.macs.all == 2 * 3 * 4 + 2 * 4 * 5
+
+
+def test_what_cannot_be_counted_is_named():
+    model = Call(lambda self, x: torch.fft.rfft(self.conv(x)).abs(), conv=nn.Conv2d(1, 2, 3))
+    found = cs.analyze(model, (1, 1, 8, 8))
+    assert found.total.uncounted == ("fft_rfft",)
+    assert any("the work of fft_rfft cannot be counted" in note for note in found.notes)
+    assert found.total.macs.all == 2 * 36 * 9
+    (row,) = [row for row in found.layers if row.macs is None]
+    assert row.to_json()["macs"] is None
+
+
+def test_norm_and_elementwise_work_stand_beside_the_macs():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+    total = cs.analyze(model, (1, 1, 8, 8)).total
+    assert total.macs.all == 4 * 36 * 9
+    assert (total.norm_elements, total.elementwise_elements) == (144, 144)

@@ -84,6 +84,29 @@ inline void store_up_to(float* to, Vec v, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) to[i] = v[i];
 }
 
+// One instruction of x86 chooses the second operand unless the first one is the greater (smaller).
+// gcc does not see it in a choice between vectors.
+#if defined(__x86_64__) && !defined(__clang__)
+#if CONVSMITH_LANES == 4
+inline Vec greater(Vec a, Vec b) { return __builtin_ia32_maxps(a, b); }
+inline Vec smaller(Vec a, Vec b) { return __builtin_ia32_minps(a, b); }
+#elif CONVSMITH_LANES == 8
+inline Vec greater(Vec a, Vec b) { return __builtin_ia32_maxps256(a, b); }
+inline Vec smaller(Vec a, Vec b) { return __builtin_ia32_minps256(a, b); }
+#else
+constexpr int kCurrentRounding = 4;
+inline Vec greater(Vec a, Vec b) {
+  return __builtin_ia32_maxps512_mask(a, b, a, -1, kCurrentRounding);
+}
+inline Vec smaller(Vec a, Vec b) {
+  return __builtin_ia32_minps512_mask(a, b, a, -1, kCurrentRounding);
+}
+#endif
+#else
+inline Vec greater(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec smaller(Vec a, Vec b) { return a < b ? a : b; }
+#endif
+
 // A NaN in v stays.
-inline Vec at_least(float bound, Vec v) { return v < bound ? broadcast(bound) : v; }
-inline Vec at_most(float bound, Vec v) { return v > bound ? broadcast(bound) : v; }
+inline Vec at_least(float bound, Vec v) { return greater(broadcast(bound), v); }
+inline Vec at_most(float bound, Vec v) { return smaller(broadcast(bound), v); }

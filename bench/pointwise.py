@@ -10,6 +10,7 @@ the time of torch's faster layout over ours, in the contiguous layout ("first"),
 import time
 from collections.abc import Callable
 from functools import partial
+from math import nan
 from statistics import median
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convsmith import native
+from convsmith.bench.machine import fma_gflops
 from convsmith.convs.pointwise.core import mix_channels
 from convsmith.native.packed import pack_panels
 
@@ -36,7 +38,6 @@ CASES = [
     (32, 32, 8, 1),
     (8, 16, 14, 1),
 ]
-LANES = {"avx512": 16, "avx2": 8}
 
 
 def seconds(call: Callable[[], object], repeats: int = 1) -> float:
@@ -44,14 +45,6 @@ def seconds(call: Callable[[], object], repeats: int = 1) -> float:
     for _ in range(repeats):
         call()
     return (time.perf_counter() - start) / repeats
-
-
-def peak_gmacs() -> float:
-    """Multiply-adds of one core in a loop of nothing else, in units of 10^9 a second."""
-    lanes, rounds, sink = LANES.get(native.info()["target"], 4), 1_000_000, torch.zeros(1)
-    loop = partial(native.run, "multiply_add_peak", rounds, sink.data_ptr())
-    best = min(seconds(loop) for _ in range(10))
-    return rounds * 12 * lanes / best / 1e9
 
 
 def rounds_of(calls: list[Callable[[], Tensor]], macs: int) -> list[list[float]]:
@@ -76,7 +69,7 @@ def ways_of(channels: int, outputs: int, size: int, stride: int) -> list[Callabl
 
 def main() -> None:
     torch.set_num_threads(1)
-    peak = peak_gmacs()
+    peak = (fma_gflops(1, rounds=1_000_000) or nan) / 2  # multiply-adds, in 1e9 a second
     print(
         f"torch {torch.__version__}, target {native.info()['target']}, one thread, "
         f"{2 * peak:.0f} GFLOP/s at most; times in us"

@@ -2,6 +2,9 @@
 """A row: who agrees is timed, who does not is an error; no time is looked at."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from convsmith import convs
 from convsmith.bench import Case, measure
 from convsmith.bench.measuring import disagreement, macs
 from convsmith.bench.peers import ENTRANTS, Contender, Entrant, InProcess, Work, present
+from convsmith.bench.results import FAST_WAYS, STRICT_WAYS
 from convsmith.geometry import Macs
 
 
@@ -41,6 +45,36 @@ def test_everyone_present_is_in_the_row() -> None:
     assert row.macs == 4 * 13 * 13 + 25 * 4 * 8 + 200 * 3
     parameters = 4 * 9 + 2 * 4 + 4 * 8 + 2 * 8 + 200 * 3 + 3
     assert row.bytes == 4 * (100 + 3 + parameters)
+
+
+def test_a_case_is_run_in_the_ways_it_asks_for() -> None:
+    entrants, _ = present(quick=True)
+    wanted = frozenset({"convsmith, channels_last", "convsmith, strict, channels_last"})
+    row = measure(
+        replace(CASE, also=wanted), entrants, threads=1, rounds=9, budget_s=0, progress=quietly
+    )
+    assert {name for name in row.times if "torch" not in name} == {
+        "convsmith",
+        *wanted,
+        "convsmith, layers as they are",
+    }
+    assert row.rounds == 7
+
+
+def test_strict_is_what_optimize_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import convsmith.bench.peers as peers
+
+    asked = []
+
+    def optimize(model: nn.Module, x: Tensor, *, math: str) -> Any:
+        asked.append((math, x.is_contiguous(memory_format=torch.channels_last)))
+        return SimpleNamespace(model=model)
+
+    monkeypatch.setattr(peers, "optimize", optimize)
+    ours = [entrant for entrant in ENTRANTS if entrant.name in FAST_WAYS + STRICT_WAYS]
+    case = replace(CASE, also=frozenset(FAST_WAYS + STRICT_WAYS))
+    measure(case, ours, threads=1, rounds=2, progress=quietly)
+    assert asked == [("fast", False), ("fast", True), ("strict", False), ("strict", True)]
 
 
 def test_a_wrong_peer_is_an_error_and_no_time() -> None:

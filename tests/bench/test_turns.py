@@ -40,22 +40,49 @@ def test_each_begins_equally_often_and_follows_everyone() -> None:
 def test_rounds_interleave() -> None:
     diary: list[tuple[str, int]] = []
     runners = {name: Scripted(name, diary, seconds=0.5) for name in "abc"}
-    times, errors = take_turns(runners, rounds=2, block_s=1.0)
+    race = take_turns(runners, rounds=2, block_s=1.0)
     calibration, rounds = diary[:6], diary[6:]
     assert calibration == [("a", 1), ("a", 1), ("b", 1), ("b", 1), ("c", 1), ("c", 1)]
     # one call that does not count, then as many as fill a second
     assert rounds == [(name, calls) for name in "abcbca" for calls in (1, 2)]
-    assert times == {name: Time(median_ms=500, low_ms=500, high_ms=500) for name in "abc"}
-    assert errors == {}
+    assert race.times == {name: Time(median_ms=500, low_ms=500, high_ms=500) for name in "abc"}
+    assert race.errors == {}
+    assert race.rounds == 2
 
 
 def test_who_fails_leaves_the_race() -> None:
     diary: list[tuple[str, int]] = []
     runners = {"a": Scripted("a", diary, 0.5), "b": Failing("b", diary, 0.1)}
-    times, errors = take_turns(runners, rounds=3, block_s=0.1)
-    assert set(times) == {"a"}
-    assert errors == {"b": "ChildProcessError: gone"}
+    race = take_turns(runners, rounds=3, block_s=0.1)
+    assert set(race.times) == {"a"}
+    assert race.errors == {"b": "ChildProcessError: gone"}
     assert sum(name == "b" for name, _ in diary) == 5
+
+
+@pytest.mark.parametrize(
+    # A round of two runners takes 4 s here, and making ready as much.
+    ("rounds", "budget_s", "taken"),
+    [(20, 59.9, 14), (20, 60.0, 14), (20, 60.1, 15), (20, 0.0, 7), (3, 0.0, 3), (5, 1e9, 5)],
+)
+def test_no_round_begins_after_the_budget_but_seven_do(
+    rounds: int, budget_s: float, taken: int
+) -> None:
+    now = 0.0
+
+    class Slow:
+        def run(self, calls: int) -> float:
+            nonlocal now
+            now += 1.0
+            return 1.0
+
+    race = take_turns(
+        {"a": Slow(), "b": Slow()},
+        rounds,
+        budget_s=budget_s,
+        block_s=0.1,
+        clock=lambda: now,
+    )
+    assert race.rounds == taken
 
 
 def test_spread_of_made_up_times() -> None:

@@ -52,6 +52,24 @@ def test_results_and_chart_are_written(
     assert "written" in err
 
 
+def test_rows_are_added_to_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    for name in (CASE, "lenet5", CASE):
+        assert run(monkeypatch, name, "--quick", "--quiet", "--rounds", 2, "--out", path) == 0
+    assert [row.name for row in load(path).rows] == [f"small {CASE}", "small lenet5"]
+    assert path.with_suffix(".svg").read_text().count(">small ") == 2
+
+
+def test_a_file_of_other_conditions_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "all.json"
+    assert run(monkeypatch, "lenet5", "--quick", "--quiet", "--rounds", 2, "--out", path) == 0
+    monkeypatch.setattr(bench, "measure", None)
+    assert run(monkeypatch, "lenet5", "--quick", "--threads", 2, "--out", path) == 2
+    assert "threads was 1 and is 2" in capsys.readouterr().err
+
+
 def test_stopping_keeps_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

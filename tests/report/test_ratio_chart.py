@@ -52,10 +52,45 @@ def test_groups_are_written_once() -> None:
 
 
 def test_nothing_lies_outside_the_sheet() -> None:
-    root = chart(*(Bar(str(r), "g", r, (r / 3, r * 3)) for r in (0.01, 1.0, 900.0)))
+    root = chart(*(Bar(str(r), "g", r, (r / 3, r * 3), r * 5) for r in (0.01, 1.0, 900.0)))
     width = float(root.get("width", "nan"))
     for line in root.iter(f"{SVG}line"):
         assert 0 <= float(line.get("x1", "nan")) <= float(line.get("x2", "nan")) <= width
+    for mark in (path for path in root.iter(f"{SVG}path") if path.get("class") == "mark"):
+        assert 0 <= float(mark.get("d", "").split()[0].removeprefix("M")) <= width
+
+
+@pytest.mark.parametrize("length", [1, 40, 80, 200])
+def test_no_text_is_cut_however_long(length: int) -> None:
+    """No character of the fonts asked for is wider than its size; most are half of it."""
+    words = "W" * (length // 4) + "i" * (length - length // 4)
+    root = chart(Bar(words, "g", 2.0, note=words), title="t")
+    width = float(root.get("width", "nan"))
+    for text in root.iter(f"{SVG}text"):
+        x, wide = float(text.get("x", "nan")), 7 * len(text.text or "")
+        if text.get("text-anchor") == "end":
+            assert x - wide >= 0
+            assert x <= width
+        elif text.get("text-anchor") == "start" and text.get("class") == "quiet":
+            assert x + 6.8 * len(text.text or "") <= width
+
+
+def test_long_lines_are_wrapped() -> None:
+    sentence = "medians of so many rounds, " * 20
+    svg = ratio_chart([Bar("a", "g", 2.0)], title="t", subtitle=sentence, footnote=sentence)
+    root = ElementTree.fromstring(svg)
+    lines = [text for text in root.iter(f"{SVG}text") if "medians" in (text.text or "")]
+    assert len({text.get("y") for text in lines}) == len(lines) > 4
+    first_bar = next(root.iter(f"{SVG}g"))
+    top = float(first_bar.get("transform", "").split()[-1].rstrip(")"))
+    assert sum(float(text.get("y", "nan")) < top for text in lines) == len(lines) / 2
+
+
+def test_a_second_ratio_is_a_diamond() -> None:
+    root = chart(Bar("a", "g", 2.0, mark=1.0), Bar("b", "g", 2.0))
+    (mark,) = (path for path in root.iter(f"{SVG}path") if path.get("class") == "mark")
+    (one,) = (line for line in root.iter(f"{SVG}line") if line.get("class") == "one")
+    assert mark.get("d", "").startswith(f"M{one.get('x1')} ")
 
 
 def test_both_colour_schemes_are_served() -> None:

@@ -15,8 +15,9 @@ class Case:
     """One piece of work: a module made of convsmith's layers, run on one input.
 
     `replaces` names the row of the dense convolution that this one stands in for: its time saved is
-    compared with its macs saved. `smaller` is the case to rehearse with; without one it is the same
-    module on a map of an eighth of the side.
+    compared with its macs saved. `also` names the ways to run convsmith that are timed here beside
+    the usual ones. `smaller` is the case to rehearse with; without one it is the same module on a
+    map of an eighth of the side.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Case:
     build: Callable[[], nn.Module]
     input_shape: tuple[int, ...]
     replaces: str | None = None
+    also: frozenset[str] = frozenset()
     smaller: "Case | None" = None
 
     def small(self) -> "Case":

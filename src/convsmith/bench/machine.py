@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 
@@ -14,6 +15,9 @@ from convsmith.rewrite.optimized import machine as described
 
 _PACKAGES = ("convsmith", "torch", "numpy", "onnxruntime", "openvino", "onnx")
 _REPEATS = 5
+# float32 numbers in a vector of each target, and vectors in a round of the core's peak loop
+_LANES = {"avx512": 16, "avx2": 8, "neon": 4, "baseline": 4}
+_CHAINS = 12
 
 
 def describe(threads: int, *, quick: bool) -> Machine:
@@ -22,6 +26,7 @@ def describe(threads: int, *, quick: bool) -> Machine:
     torch.set_num_threads(threads)
     try:
         gflops = sgemm_gflops(256 if quick else 2048)
+        fma = fma_gflops(threads, rounds=1000 if quick else 3_000_000)
         copied = copy_gb_per_s(2**20 if quick else 2**28)
     finally:
         torch.set_num_threads(before)
@@ -34,13 +39,33 @@ def describe(threads: int, *, quick: bool) -> Machine:
         packages={name: found for name in _PACKAGES if (found := _version(name))},
         native_target=native.info()["target"] or "none",
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        fma_gflops=fma,
         sgemm_gflops=gflops,
         copy_gb_per_s=copied,
     )
 
 
+def fma_gflops(threads: int, *, rounds: int) -> float | None:
+    """The peak: so many threads in a loop of nothing but multiply-adds; None without the core.
+
+    >>> (fma_gflops(1, rounds=100) or 1) > 0
+    True
+    """
+    if not native.available():
+        return None
+    sinks = [torch.zeros(1) for _ in range(threads)]
+
+    def loop(sink: torch.Tensor) -> None:
+        native.run("multiply_add_peak", rounds, sink.data_ptr())
+
+    with ThreadPoolExecutor(threads) as pool:
+        seconds = _best(lambda: list(pool.map(loop, sinks)))
+    return 2 * rounds * _CHAINS * _LANES[native.info()["target"]] * threads / seconds / 1e9
+
+
 def sgemm_gflops(size: int) -> float:
-    """The peak: 2 size³ floating-point operations of a square float32 product over its best time.
+    """What a good library reaches: 2 size³ floating-point operations of a square float32 product
+    over its best time.
 
     >>> sgemm_gflops(64) > 0
     True

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +26,20 @@ def measure(
     *,
     threads: int,
     rounds: int,
+    budget_s: float = inf,
     progress: Callable[[str], None],
 ) -> Row:
-    """Time everyone on a case; whoever fails or computes something else is an error, no time."""
+    """Time everyone on a case; whoever fails or computes something else is an error, no time.
+
+    Timing takes no more rounds once `budget_s` is spent; making ready takes what it takes.
+    """
     with work_on(case, threads) as work:
         with torch.no_grad():
             expected = work.twin(work.x)
-        contenders, errors = _ready(work, entrants, expected, progress)
+        entered = [entrant for entrant in entrants if entrant.enters(case)]
+        contenders, errors = _ready(work, entered, expected, progress)
         progress("taking turns")
-        times, failures = take_turns(contenders, rounds)
+        race = take_turns(contenders, rounds, budget_s=budget_s)
         return Row(
             name=case.name,
             group=case.group,
@@ -41,8 +47,9 @@ def measure(
             macs=macs(work.module, work.x).live,
             bytes=sum(t.nbytes for t in (work.x, expected, *work.module.parameters())),
             replaces=case.replaces,
-            times=times,
-            errors=errors | failures,
+            rounds=race.rounds,
+            times=race.times,
+            errors=errors | race.errors,
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is compared: convsmith in two ways, and its peers on the same weights in plain torch."""
+"""Who is compared: ways to run convsmith, and its peers on the same weights in plain torch."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from convsmith.bench.case import Case
 from convsmith.bench.cases import plain
-from convsmith.bench.results import OURS
+from convsmith.bench.results import EAGER, OURS, OURS_LAST, STRICT, STRICT_LAST
 from convsmith.bench.runtimes import RuntimeRunner, export
 from convsmith.bench.turns import Runner
 from convsmith.rewrite import optimize
@@ -84,9 +84,13 @@ def work_on(case: Case, threads: int) -> Iterator[Work]:
         torch.compiler.reset()
 
 
-def _optimized(work: Work) -> Contender:
-    # As anybody calls it: what it may decide by timing is part of what is compared.
-    return InProcess(optimize(work.module, work.x).model, work.x)
+def _optimized(math: Literal["fast", "strict"], *, last: bool) -> Callable[[Work], Contender]:
+    def prepare(work: Work) -> Contender:
+        x = _channels_last(work.x) if last else work.x
+        # As anybody calls it: what it decides by timing is part of what is compared.
+        return InProcess(optimize(work.module, x, math=math).model, x)
+
+    return prepare
 
 
 def _eager(work: Work) -> Contender:
@@ -98,10 +102,8 @@ def _torch(work: Work) -> Contender:
 
 
 def _torch_channels_last(work: Work) -> Contender:
-    layout = torch.channels_last if work.x.ndim == 4 else torch.channels_last_3d
     network: Any = copy.deepcopy(work.twin)  # torch's annotation has no memory format without more
-    network = network.to(memory_format=layout)
-    return InProcess(network, work.x.contiguous(memory_format=layout))
+    return InProcess(network.to(memory_format=_last_of(work.x)), _channels_last(work.x))
 
 
 def _torch_compiled(work: Work) -> Contender:
@@ -113,6 +115,14 @@ def _torch_compiled(work: Work) -> Contender:
     return InProcess(compiled, work.x)
 
 
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=_last_of(x))
+
+
+def _last_of(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+
+
 @dataclass(frozen=True)
 class Entrant:
     """A name, how it is made ready, and the packages that it needs."""
@@ -121,6 +131,11 @@ class Entrant:
     prepare: Callable[[Work], Contender]
     needs: tuple[str, ...] = ()
     takes_seconds: bool = False  # to prepare: left out of a rehearsal
+    by_request: bool = False  # only where a case names it
+
+    def enters(self, case: Case) -> bool:
+        """Whether it takes part in a case."""
+        return not self.by_request or self.name in case.also
 
     def missing(self) -> list[str]:
         """The packages that are not installed."""
@@ -129,8 +144,11 @@ class Entrant:
 
 _EXPORT = ("onnx", "onnxscript")
 ENTRANTS = (
-    Entrant(OURS, _optimized),
-    Entrant(f"{OURS}, layers as they are", _eager),
+    Entrant(OURS, _optimized("fast", last=False)),
+    Entrant(OURS_LAST, _optimized("fast", last=True), by_request=True),
+    Entrant(STRICT, _optimized("strict", last=False), by_request=True),
+    Entrant(STRICT_LAST, _optimized("strict", last=True), by_request=True),
+    Entrant(EAGER, _eager),
     Entrant("torch", _torch),
     Entrant("torch channels_last", _torch_channels_last),
     Entrant("torch.compile, frozen", _torch_compiled, takes_seconds=True),

@@ -2,14 +2,17 @@
 """Taking turns: everyone who is compared meets the same machine in every round."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from statistics import quantiles
+from time import perf_counter
 from typing import Protocol
 
 from convsmith.bench.results import Time
 
 _BLOCK_S = 0.005  # a clock that ticks in microseconds measures this to a thousandth
+_LEAST_ROUNDS = 7  # however long they take: quartiles of fewer say little
 
 
 class Runner(Protocol):
@@ -39,18 +42,30 @@ def order(turn: int, runners: int) -> list[int]:
     return rotated if turn // runners % 2 == 0 else rotated[::-1]
 
 
+@dataclass(frozen=True)
+class Race:
+    """The times of those who finished, why the others did not, and over how many rounds."""
+
+    times: dict[str, Time]
+    errors: dict[str, str]
+    rounds: int
+
+
 def take_turns(
-    runners: Mapping[str, Runner], rounds: int, *, block_s: float = _BLOCK_S
-) -> tuple[dict[str, Time], dict[str, str]]:
+    runners: Mapping[str, Runner],
+    rounds: int,
+    *,
+    budget_s: float = inf,
+    block_s: float = _BLOCK_S,
+    clock: Callable[[], float] = perf_counter,
+) -> Race:
     """Time each runner over some rounds of interleaved blocks.
 
     A block is one call that does not count, because the one before left its own data in the
     caches, and then as many as fill `block_s`. A runner that fails leaves the race: its times do
-    not count.
-
-    Returns:
-        The times of those who finished, and why the others did not.
+    not count. After seven rounds no other begins once `budget_s` is spent.
     """
+    start = clock()
     errors: dict[str, str] = {}
     calls: dict[str, int] = {}
     seconds: dict[str, list[float]] = {name: [] for name in runners}
@@ -73,10 +88,13 @@ def take_turns(
     names = list(runners)
     for name in names:
         attempt(name, partial(calibrate, name))
-    for turn in range(rounds):
-        for place in order(turn, len(names)):
+    done = 0
+    while done < min(rounds, _LEAST_ROUNDS) or (done < rounds and clock() - start < budget_s):
+        for place in order(done, len(names)):
             attempt(names[place], partial(measure, names[place]))
-    return {name: spread(seconds[name]) for name in names if name not in errors}, errors
+        done += 1
+    times = {name: spread(seconds[name]) for name in names if name not in errors}
+    return Race(times, errors, done)
 
 
 def said(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,11 +18,15 @@ _RESULTS = Path("bench/results")
 
 
 def run(
-    pattern: Annotated[
-        str, typer.Argument(help="Which cases or groups of them, as in a shell.")
-    ] = "*",
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which cases or groups of them, as in a shell [all].", metavar="CASES"),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each contender.")] = 1,
-    rounds: Annotated[int, typer.Option(min=2, help="Turns that each contender takes.")] = 11,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns that each contender takes.")] = 21,
+    budget: Annotated[
+        float, typer.Option(min=0, help="Seconds for the turns of one case; 7 are taken anyhow.")
+    ] = 20,
     quick: Annotated[
         bool, typer.Option("--quick", help="Rehearse: small sizes, torch alone, nothing written.")
     ] = False,
@@ -29,88 +34,119 @@ def run(
         Path | None, typer.Option(help="Folder of shape descriptors (*.txt) to sweep over, too.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results and the chart [bench/results].")
+        Path | None,
+        typer.Option(
+            help="Folder for the results and the chart [bench/results], or a *.json to add to: "
+            "rows of the same name are replaced."
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare convsmith with torch, torch.compile, ONNX Runtime and OpenVINO on this machine.
 
-    Ctrl-C keeps what was measured. A busy machine gives other numbers: look at the load first.
+    Every row is written when it is measured. A busy machine gives other numbers: look at the load
+    first.
     """
+    from convsmith import bench
+
+    cases = bench.select(patterns or ["*"], shapes)
+    if quick:
+        cases, rounds = [case.small() for case in cases], min(rounds, 3)
+    results = _empty(threads, rounds, quick=quick)
+    is_written = out is not None or not quick
+    file = _File(results, out or _RESULTS) if is_written else None
+    for row in _measured(cases, results, budget, quiet=quiet):
+        results = results.model_copy(update={"rows": (*results.rows, row)})
+        if file:
+            file.write(results)
+    if file and results.rows:
+        _say(f"written: {file.path} and {file.chart.name}")
+    _show(results, as_json=as_json)
+    if len(results.rows) < len(cases):
+        _say(f"stopped after {len(results.rows)} of {len(cases)} cases")
+        raise typer.Exit(1)
+
+
+def _empty(threads: int, rounds: int, *, quick: bool) -> Results:
     from datetime import UTC, datetime
 
     from convsmith import bench
 
-    cases = bench.select(pattern, shapes)
-    if quick:
-        cases, rounds = [case.small() for case in cases], min(rounds, 3)
-    _, absent = bench.present(quick=quick)
     machine = bench.describe(threads, quick=quick)
     if machine.load is not None and machine.load > machine.cores / 2:
         _say(f"this machine is busy (load {machine.load:.1f}): expect times that are too long")
-    rows = _measured(cases, threads, rounds, quick=quick, quiet=quiet)
-    results = bench.Results(
+    return bench.Results(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=machine,
         threads=threads,
         rounds=rounds,
         quick=quick,
-        absent=absent,
-        rows=tuple(rows),
+        absent=bench.present(quick=quick)[1],
+        rows=(),
     )
-    if rows and (out is not None or not quick):
-        _write(results, out or _RESULTS)
-    _show(results, as_json=as_json)
-    if len(rows) < len(cases):
-        _say(f"stopped after {len(rows)} of {len(cases)} cases")
-        raise typer.Exit(1)
 
 
-def _measured(
-    cases: list[Case], threads: int, rounds: int, *, quick: bool, quiet: bool
-) -> list[Row]:
+class _File:
+    """Where a run is written: a file of its own, or behind the rows that a file has already."""
+
+    def __init__(self, results: Results, out: Path) -> None:
+        from convsmith import bench
+
+        is_file = out.suffix == ".json"
+        self.path = out if is_file else results.free_path(out)
+        self.chart = self.path.with_suffix(".svg")
+        self._before = bench.load(out) if is_file and out.exists() else None
+        self._with_before(results)  # what does not fit is refused before anything is measured
+
+    def write(self, results: Results) -> None:
+        from convsmith.report import comparison_chart
+
+        joined = self._with_before(results)
+        joined.write(self.path)
+        self.chart.write_text(comparison_chart(joined.to_json()))
+
+    def _with_before(self, results: Results) -> Results:
+        return self._before.joined(results) if self._before else results
+
+
+def _measured(cases: list[Case], results: Results, budget: float, *, quiet: bool) -> Iterator[Row]:
     """The rows of all cases, or of those before somebody pressed Ctrl-C."""
     from rich.status import Status
 
     from convsmith import bench
 
-    entrants, _ = bench.present(quick=quick)
-    rows: list[Row] = []
+    entrants, _ = bench.present(quick=results.quick)
     with Status("", console=progress_console) as status:
         if quiet:
             status.stop()
 
         def measure(case: Case, head: str) -> Row:
-            def progress(step: str) -> None:
-                status.update(f"{head}: {step}")
-
-            return bench.measure(case, entrants, threads=threads, rounds=rounds, progress=progress)
+            return bench.measure(
+                case,
+                entrants,
+                threads=results.threads,
+                rounds=results.rounds,
+                budget_s=budget,
+                progress=lambda step: status.update(f"{head}: {step}"),
+            )
 
         try:
             for number, case in enumerate(cases, 1):
                 head = f"{number} of {len(cases)}: {case.name}"
-                rows.append(measure(case, head))
+                row = measure(case, head)
                 if not quiet:
-                    _say(f"{head}: {_outcome(rows[-1])}")
+                    _say(f"{head}: {_outcome(row)}")
+                yield row
         except KeyboardInterrupt:
             pass  # what was measured is kept
-    return rows
 
 
 def _outcome(row: Row) -> str:
-    if row.ratio is None:
+    ratio = row.ratio()
+    if ratio is None:
         return "; ".join(f"{name}: {why}" for name, why in row.errors.items())
-    return f"{row.ratio:.2f} times as fast as {row.best_peer}"
-
-
-def _write(results: Results, folder: Path) -> None:
-    from convsmith.report import comparison_chart
-
-    path = results.save(folder)
-    chart = path.with_suffix(".svg")
-    chart.write_text(comparison_chart(results.to_json()))
-    _say(f"written: {path} and {chart.name}")
+    return f"{ratio:.2f} times as fast as {row.best_peer}"
 
 
 def _say(line: str) -> None:

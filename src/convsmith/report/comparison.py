@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run of `convsmith bench`: ratios first, for a terminal and as a chart."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,8 +14,10 @@ from convsmith.report.tables import table
 Results = Mapping[str, Any]
 
 OURS = "convsmith"
-_RATIOS = ("case", ">ratio", ">ms", "best peer", ">its ms")
-_WORK = ("case", ">10⁶ MACs", ">GFLOP/s", ">of sgemm", ">of copy", ">saved")
+_RATIOS = ("case", ">ratio", ">between", ">ms", "best peer", ">its ms")
+_WORK = ("case", ">10⁶ MACs", ">GFLOP/s", ">of peak", ">MB", ">of copy")
+_SAVED = ("case", "instead of", ">saved", ">saved, strict")
+_GROUPS = ("group", ">cases", ">mean ratio", ">least")
 
 
 def comparison(results: Results) -> RenderableType:
@@ -31,33 +33,40 @@ def comparison_chart(results: Results) -> str:
             group=row["group"],
             ratio=row["columns"]["ratio"],
             between=row["columns"]["ratio_between"],
+            mark=row["columns"]["ratio_strict"],
             note=_note(row),
         )
         for row in results["rows"]
     ]
+    strict = "; ◇ math=strict" if any(bar.mark for bar in bars) else ""
     return ratio_chart(
         bars,
         title="How many times faster than the best peer",
-        subtitle=f"Right of the line at 1 convsmith is faster; {_how(results)}",
+        subtitle=f"Right of the line at 1 convsmith is faster{strict}; {_how(results)}",
         footnote=_where(results),
     )
 
 
 def _note(row: Mapping[str, Any]) -> str:
     """Whose time the ratio is of, or what is missing for a ratio."""
-    if OURS not in row["times"]:
+    if row["columns"]["ours"] is None:
         return f"no time of {OURS}"
     return row["columns"]["best_peer"] or "no time of a peer"
 
 
 def _parts(results: Results) -> Iterator[RenderableType]:
-    yield table(_RATIOS, [_ratio(row) for row in results["rows"]], title="  Time")
-    yield table(_WORK, [_work(row) for row in results["rows"]], title="  Work of convsmith")
+    rows = results["rows"]
+    yield table(_RATIOS, map(_ratio, rows), title="  Time")
+    yield _ways(rows)
+    yield table(_WORK, map(_work, rows), title="  Work of convsmith")
+    if saved := [row for row in rows if row["columns"]["saved_share"] is not None]:
+        yield table(_SAVED, map(_saved, saved), title="  Time saved over MACs saved")
+    yield table(_GROUPS, map(_group, results["groups"]), title="  Geometric means")
     yield Text(f"  {_how(results)}\n  {_where(results)}", style="dim")
     notes = [f"{peer} was not there: {why}" for peer, why in results["absent"].items()]
     notes += [
         f"{row['name']}: {contender}: {why}"
-        for row in results["rows"]
+        for row in rows
         for contender, why in row["errors"].items()
     ]
     if results["quick"]:
@@ -67,13 +76,23 @@ def _parts(results: Results) -> Iterator[RenderableType]:
 
 def _ratio(row: Mapping[str, Any]) -> list[str | None]:
     columns, times = row["columns"], row["times"]
+    between = columns["ratio_between"]
     return [
         row["name"],
         _number(columns["ratio"], ".2f"),
-        _milliseconds(times.get(OURS)),
+        between and f"{between[0]:.2f} to {between[1]:.2f}",
+        _milliseconds(times.get(columns["ours"])),
         columns["best_peer"],
         _milliseconds(times.get(columns["best_peer"])),
     ]
+
+
+def _ways(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Milliseconds of the ways to run convsmith."""
+    names = list(dict.fromkeys(n for row in rows for n in row["times"] if n.startswith(OURS)))
+    lines = ([row["name"], *(_milliseconds(row["times"].get(n)) for n in names)] for row in rows)
+    heads = (f">{name.removeprefix(f'{OURS}, ')}" for name in names)
+    return table(("case", *heads), lines, title="  Milliseconds of convsmith")
 
 
 def _work(row: Mapping[str, Any]) -> list[str | None]:
@@ -82,9 +101,24 @@ def _work(row: Mapping[str, Any]) -> list[str | None]:
         row["name"],
         f"{row['macs'] / 1e6:.1f}",
         _number(columns["gflops"], ".1f"),
-        _number(columns["share_of_sgemm"], ".0%"),
+        _number(columns["share_of_peak"], ".0%"),
+        f"{row['bytes'] / 1e6:.2f}",
         _number(columns["share_of_copy"], ".0%"),
-        _number(columns["saved_share"], ".2f"),
+    ]
+
+
+def _saved(row: Mapping[str, Any]) -> list[str | None]:
+    columns = row["columns"]
+    shares = (_number(columns[share], ".2f") for share in ("saved_share", "saved_share_strict"))
+    return [row["name"], row["replaces"], *shares]
+
+
+def _group(group: Mapping[str, Any]) -> list[str]:
+    return [
+        group["group"],
+        f"{group['cases']}",
+        f"{group['mean']:.2f}",
+        f"{group['least']:.2f}",
     ]
 
 
@@ -98,14 +132,18 @@ def _milliseconds(time: Mapping[str, float] | None) -> str | None:
 
 def _how(results: Results) -> str:
     threads = "one thread" if results["threads"] == 1 else f"{results['threads']} threads"
-    return f"{threads}, medians of {results['rounds']} rounds in turns"
+    rounds = sorted({row["rounds"] for row in results["rows"]})
+    spread = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{(rounds or [0])[0]}"
+    return f"{threads}, medians of {spread} rounds in turns"
 
 
 def _where(results: Results) -> str:
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    fma = machine["fma_gflops"]
+    peak = f"peak {fma:.0f}, " if fma else ""
     return (
         f"{results['date'][:10]}, {machine['cpu']} ({machine['native_target']}), "
-        f"sgemm {machine['sgemm_gflops']:.0f} GFLOP/s, copy {machine['copy_gb_per_s']:.0f} GB/s; "
-        f"{versions}"
+        f"{peak}sgemm {machine['sgemm_gflops']:.0f} GFLOP/s, "
+        f"copy {machine['copy_gb_per_s']:.0f} GB/s; {versions}"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from convsmith import convs
 from convsmith.bench.case import Case
+from convsmith.bench.results import OURS_LAST
 from convsmith.errors import FormatError
 from convsmith.geometry import Geometry
 
@@ -102,4 +103,5 @@ def _case(geometry: Geometry, shape: tuple[int, ...]) -> Case:
         groups=geometry.groups,
     )
     name = " ".join(marks) + f", {shape[2]}x{shape[3]}"
-    return Case(name=name, group="sweep", build=build, input_shape=shape)
+    also = frozenset({OURS_LAST})
+    return Case(name=name, group="sweep", build=build, input_shape=shape, also=also)

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single layers and blocks: one of each kind at the sizes that networks use.
-
-A batch-norm and a ReLU follow dense 3x3 layers and both layers of separable blocks; inverted
-residuals expand six times.
-"""
+"""Single layers: one of each kind at the sizes that networks use."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,25 +9,19 @@ from torch import Tensor, nn
 
 from convsmith import convs
 from convsmith.bench.case import Case
-from convsmith.models.mobilenet_v2 import InvertedResidual
+from convsmith.bench.cases.blocks import dense_name
+from convsmith.bench.results import OURS_LAST
 
-# (channels in and out, side of the map) of dense 3x3 layers where multiplying less may pay
-_DENSE = [(128, 56), (64, 56), (64, 112), (64, 224), (256, 28), (512, 28), (256, 14), (512, 14)]
-_DENSE += [(512, 7)]
-# (in, out, side) of depthwise separable blocks, (channels, side) of inverted residuals
-_SEPARABLE = [(128, 128, 56), (32, 64, 112), (256, 256, 28), (512, 512, 14)]
-_INVERTED = [(24, 56), (32, 28), (64, 14), (96, 14), (160, 7)]
+_REPLACED = dense_name(128, 128, 56)
 # (channels, side, kernel) of involution's multiply-add; a kernel serves 16 channels
 _INVOLUTIONS = [(128, 56, 7), (64, 112, 7), (256, 28, 7), (512, 14, 7), (128, 56, 3)]
 
 
 def layers() -> list[Case]:
-    """Every row of single layers and blocks."""
+    """Every row of single layers."""
     return [
-        *(_dense(c, side) for c, side in _DENSE),
-        *(_separable(c, o, side) for c, o, side in _SEPARABLE),
-        *(_inverted(c, side) for c, side in _INVERTED),
         *_depthwise(),
+        *_dense(),
         *_others(),
         *(_multiply_add(c, side, k) for c, side, k in _INVOLUTIONS),
     ]
@@ -52,43 +42,8 @@ def _case(
         build=build,
         input_shape=(1, channels, *sizes),
         replaces=replaces,
+        also=frozenset({OURS_LAST}),
     )
-
-
-def _dense_name(channels: int, side: int) -> str:
-    return f"dense 3x3 {channels}, {side}x{side}"
-
-
-def _dense(channels: int, side: int) -> Case:
-    def build() -> nn.Module:
-        layer = convs.Conv2d(channels, channels, 3, padding=1, bias=False)
-        return nn.Sequential(layer, nn.BatchNorm2d(channels), nn.ReLU())
-
-    name = _dense_name(channels, side).partition(",")[0]
-    return _case(name, "dense 3x3", build, channels, side, side)
-
-
-def _separable(channels: int, outputs: int, side: int) -> Case:
-    build = partial(
-        convs.DepthwiseSeparableConv2d,
-        *(channels, outputs, 3),
-        padding=1,
-        bias=False,
-        norm=nn.BatchNorm2d,
-        activation=nn.ReLU,
-    )
-    return _case(
-        f"separable 3x3 {channels}->{outputs}",
-        "separable blocks",
-        build,
-        *(channels, side, side),
-        replaces=_dense_name(channels, side) if channels == outputs else None,
-    )
-
-
-def _inverted(channels: int, side: int) -> Case:
-    build = partial(InvertedResidual, channels, channels, 1, 6, norm=True, padding=1)
-    return _case(f"inverted residual {channels}", "separable blocks", build, channels, side, side)
 
 
 def _depthwise() -> list[Case]:
@@ -116,47 +71,55 @@ def _depthwise() -> list[Case]:
     ]
 
 
+def _dense() -> list[Case]:
+    """What a network needs beside 3x3 of stride 1: pointwise, strided, first and dilated layers."""
+
+    def case(name: str, layer: Callable[..., nn.Module], *sizes: int, **options: int) -> Case:
+        channels, outputs, side = sizes
+        build = partial(layer, channels, outputs, **options)
+        return _case(f"{name} {channels}->{outputs}", "other dense", build, channels, side, side)
+
+    def square(kernel: int) -> Callable[..., nn.Module]:
+        return partial(convs.Conv2d, kernel_size=kernel)
+
+    return [
+        case("pointwise", convs.PointwiseConv2d, 64, 256, 56),
+        case("pointwise", convs.PointwiseConv2d, 256, 256, 28),
+        case("pointwise", convs.PointwiseConv2d, 512, 512, 14),
+        case("pointwise stride 2", convs.PointwiseConv2d, 256, 512, 56, stride=2),
+        case("3x3 stride 2", square(3), 128, 128, 56, stride=2, padding=1),
+        case("3x3 stride 2", square(3), 3, 32, 224, stride=2, padding=1),
+        case("7x7 stride 2", square(7), 3, 64, 224, stride=2, padding=3),
+        case("5x5", square(5), 64, 64, 28, padding=2),
+        *(
+            case(f"3x3 dilation {d}", square(3), 128, 128, side, padding=d, dilation=d)
+            for d, side in ((12, 56), (12, 33), (18, 33))
+        ),
+    ]
+
+
 def _others() -> list[Case]:
     conv, up = partial(convs.Conv2d, 128, 128), convs.ConvTranspose2d
 
     def one_axis_each() -> nn.Module:
         return nn.Sequential(conv((1, 3), padding=(0, 1)), conv((3, 1), padding=(1, 0)))
 
+    def case(
+        name: str, build: Callable[[], nn.Module], channels: int, side: int, **more: str
+    ) -> Case:
+        return _case(name, "other kinds", build, channels, side, side, **more)
+
+    wide = partial(up, *(21, 21, 16), stride=8, padding=4)
     return [
-        _case(
-            "pointwise 256", "other kinds", partial(convs.PointwiseConv2d, 256, 256), 256, 28, 28
+        case(
+            *("grouped 3x3 128, 32 groups", partial(conv, 3, padding=1, groups=32), 128, 56),
+            replaces=_REPLACED,
         ),
-        _case(
-            *("grouped 3x3 128, 32 groups", "other kinds", partial(conv, 3, padding=1, groups=32)),
-            *(128, 56, 56),
-        ),
-        *(
-            _case(
-                *(f"dilated 3x3 128, d={d}", "other kinds"),
-                partial(conv, 3, padding=d, dilation=d),
-                *(128, side, side),
-            )
-            for d, side in ((12, 56), (12, 33), (18, 33))
-        ),
-        _case("1x3 then 3x1 128", "other kinds", one_axis_each, 128, 56, 56),
-        _case(
-            *("transposed 4x4 128, stride 2", "other kinds"),
-            partial(up, *(128, 128, 4), stride=2, padding=1),
-            *(128, 56, 56),
-        ),
-        _case(
-            *("transposed 16x16 21, stride 8", "other kinds"),
-            partial(up, *(21, 21, 16), stride=8, padding=4),
-            *(21, 60, 60),
-        ),
-        _case(
-            *("transposed depthwise 16x16 21, stride 8", "other kinds"),
-            partial(up, *(21, 21, 16), stride=8, padding=4, groups=21),
-            *(21, 60, 60),
-        ),
-        _case(
-            "involution 7x7 128", "other kinds", partial(convs.Involution2d, 128, 7), 128, 56, 56
-        ),
+        case("1x3 then 3x1 128", one_axis_each, 128, 56, replaces=_REPLACED),
+        case("transposed 4x4 128 stride 2", partial(up, 128, 128, 4, stride=2, padding=1), 128, 56),
+        case("transposed 16x16 21 stride 8", wide, 21, 60),
+        case("transposed depthwise 16x16 21 stride 8", partial(wide, groups=21), 21, 60),
+        case("involution 7x7 128", partial(convs.Involution2d, 128, 7), 128, 56),
     ]
 
 
@@ -185,6 +148,7 @@ def _multiply_add(channels: int, side: int, kernel: int) -> Case:
             group="other kinds",
             build=partial(build, side),
             input_shape=(1, channels, side, side),
+            also=frozenset({OURS_LAST}),
             smaller=smaller,
         )
 

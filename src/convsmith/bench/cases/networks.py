@@ -6,7 +6,8 @@ from functools import partial
 from convsmith import models
 from convsmith.bench.case import Case
 
-_NAMES = ("mobilenet_v1", "mobilenet_v2", "vgg16", "resnet20", "resnet56", "lenet5")
+_NAMES = ["mobilenet_v1", "mobilenet_v2", "resnet50", "resnext50_32x4d", "densenet121", "vgg16"]
+_NAMES += ["resnet20", "lenet5"]
 _OF_FIXED_WIDTH = {"lenet5"}
 
 

@@ -128,7 +128,7 @@ def _einsum(node: Node) -> int:
     of: dict[str, int] = {}
     lists = []
     for term, shape in zip(given.split(","), shapes, strict=True):
-        lists.append(_letters(term, len(shape)))
+        lists.append(letters_of(term, len(shape)))
         of |= {x: max(n, of.get(x, 1)) for x, n in zip(lists[-1], shape, strict=True)}
     if not result:
         result = "".join(sorted({x for x in given if x.isalpha() and given.count(x) == 1}))
@@ -141,7 +141,7 @@ def _einsum(node: Node) -> int:
     return macs
 
 
-def _letters(term: str, rank: int) -> list[str]:
+def letters_of(term: str, rank: int) -> list[str]:
     """The names of a term's axes; those under an ellipsis are counted from the last."""
     before, dots, after = term.partition("...")
     unnamed = rank - len(before) - len(after) if dots else 0

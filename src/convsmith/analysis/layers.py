@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.fx import Node
 
 import convsmith.convs  # noqa: F401  (registers the families)
+from convsmith.analysis.cones import cones
 from convsmith.analysis.counting import (
     KINDS_OF_PRODUCTS,
     NOTHING,
@@ -24,7 +25,7 @@ from convsmith.analysis.memory import tensors_in
 from convsmith.analysis.operators import is_view, kind_of, named, plain_name, sizes
 from convsmith.analysis.result import Layer
 from convsmith.analysis.windows import convolution_at, window_at
-from convsmith.capture import Traced, source_line
+from convsmith.capture import Traced, module_path, source_line
 from convsmith.errors import ConvsmithError, UnsupportedError
 from convsmith.family import Family, families, recognize
 
@@ -46,6 +47,8 @@ def layers_of(traced: Traced) -> list[Layer]:
                 note = f"shares {tensor} with {first}"
                 layer = replace(layer, notes=(*layer.notes, note))
         rows.append((node, layer))
+    found, _ = cones(traced.graph, lambda node: names.get(node, module_path(node)))
+    rows = [(node, replace(layer, cone=found.get(node))) for node, layer in rows]
     rows = _by_definition(traced, rows)
     return [replace(layer, index=place) for place, (_, layer) in enumerate(rows)]
 
@@ -111,7 +114,7 @@ def _layer(traced: Traced, node: Node, name: str, weights: dict[Node, frozenset[
     return Layer(
         index=0,
         name=name,
-        module=_path(node),
+        module=module_path(node),
         line=source_line(node),
         operator=_operator(node),
         kind=kind,
@@ -143,11 +146,6 @@ def _kind(node: Node) -> str:
 
 def _operator(node: Node) -> str:
     return "mul and sum" if is_contraction(node) else plain_name(node)
-
-
-def _path(node: Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    return next(reversed(stack.values()), ("", ""))[0]
 
 
 def _tensor(traced: Traced, name: str) -> Tensor | None:

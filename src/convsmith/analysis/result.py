@@ -219,9 +219,12 @@ class Analysis:
 
     @property
     def cone_layer(self) -> Layer | None:
-        """The layer that `cone` belongs to; None if no cone ends."""
+        """The layer that `cone` belongs to, the last that still is a map if any is; None if no
+        cone ends.
+        """
         ending = [layer for layer in self.layers if layer.cone and layer.cone.ends]
-        return ending[-1] if ending else None
+        moving = [x for x in ending if x.cone and all(axis.stride for axis in x.cone.axes)]
+        return next(reversed(moving or ending), None)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`; the schema stands at the top of this file."""

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cones against the probe: put one NaN in, see which outputs turn NaN."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import convsmith as cs
+from convsmith.analysis.cones import along, cones
+from convsmith.analysis.footprint import Footprint
+from convsmith.analysis.reach import Reach, Seen
+from convsmith.capture import trace
+from convsmith.errors import ShapeError
+
+from .random_networks import CHANNELS, RandomNetwork
+
+
+def last_seen(model: nn.Module, shape: tuple[int, ...], axis: int = 2) -> tuple[Reach, Seen]:
+    """How the (first) result sees one axis of the input."""
+    traced = trace(model, [torch.empty(shape, dtype=torch.float64, device="meta")])
+    (found,) = cones(traced.graph, lambda node: node.name)[1].values()
+    reach = found[traced.graph.output_node().args[0][0]]
+    assert isinstance(reach, Reach)
+    return reach, reach.seen[axis]
+
+
+def predicted(reach: Reach, seen: Seen, output: int) -> set[int]:
+    footprints = [along(strand, reach) for strand in seen.strands]
+    return {int(p) for f in footprints for p in f.at(output).positions()}
+
+
+def probe(model: nn.Module, size: int) -> np.ndarray:
+    """[i, j]: whether a NaN at input i reaches output j, along one axis."""
+    x = torch.rand(size, CHANNELS, size, dtype=torch.float64)
+    x[torch.arange(size), :, torch.arange(size)] = float("nan")
+    with torch.no_grad():
+        return model(x).isnan().any(1).numpy()
+
+
+def check(seed: int, steps: int) -> bool:
+    """Whether outputs far from the edges were there to compare exactly; the others read no more
+    than is said.
+    """
+    model = RandomNetwork(seed, steps).eval()
+    size, is_exact = 80 + seed % 7, False
+    try:
+        reached = probe(model, size)
+    except RuntimeError:  # the map became too small for a window
+        return False
+    outputs = reached.shape[1]
+    reach, seen = last_seen(model, (1, CHANNELS, size))
+    assert seen.whole is None, model.words
+    margin = max(along(strand, reach).cone().size for strand in seen.strands)
+    for j in range(outputs):
+        positions = predicted(reach, seen, j)
+        found = set(np.flatnonzero(reached[:, j]).tolist())
+        assert found <= positions | edges(model), (model.words, j, found - positions)
+        if positions and min(positions) >= margin and max(positions) < size - margin:
+            assert found == positions, (model.words, j, found ^ positions)
+            is_exact = True
+    return is_exact
+
+
+def edges(model: RandomNetwork) -> set[int]:
+    """Repeating the edge, or blending towards it, reads places that the middle does not."""
+    far = any("replicate" in word or "linear" in word for word in model.words)
+    return set(range(-100, 200)) if far else set()
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """The networks are small: a second thread only waits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize("block", range(5))
+def test_hundreds_of_random_graphs(block: int) -> None:
+    exact = [check(seed, steps=1 + seed % 3) for seed in range(60 * block, 60 * block + 60)]
+    assert sum(exact) > 45
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize("block", range(40))
+def test_thousands_of_random_graphs(block: int) -> None:
+    seeds = range(10_000 + 100 * block, 10_100 + 100 * block)
+    assert sum(check(seed, steps=1 + seed % 5) for seed in seeds) > 50
+
+
+class Image(nn.Module):
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def squeeze_and_excite(self, x):
+    return self.conv(x) * self.fc(x.mean((2, 3), keepdim=True)).sigmoid()
+
+
+def attention(self, x):
+    tokens = self.conv(x).flatten(2).transpose(1, 2)
+    tokens = tokens + (tokens @ tokens.transpose(1, 2)).softmax(-1) @ tokens
+    return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+CONV = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+WHOLE = {
+    "squeeze and excitation": (
+        Image(squeeze_and_excite, conv=CONV, fc=nn.Conv2d(CHANNELS, CHANNELS, 1)),
+        ("mean", "takes the mean over all places"),
+    ),
+    "attention": (Image(attention, conv=CONV), ("softmax", "takes the softmax over all places")),
+    "global pooling": (
+        nn.Sequential(CONV, nn.AdaptiveAvgPool2d(1)),
+        ("1", "pools the whole map"),
+    ),
+    "global pooling by its size": (
+        Image(lambda self, x: F.avg_pool2d(x, x.shape[2:])),
+        ("avg_pool2d", "pools the whole map"),
+    ),
+    "instance norm": (
+        nn.Sequential(CONV, nn.InstanceNorm2d(CHANNELS)),
+        ("1", "normalises by the mean over all places"),
+    ),
+    "group norm": (
+        nn.Sequential(nn.GroupNorm(2, CHANNELS)),
+        ("0", "normalises by the mean over all places"),
+    ),
+    "linear": (
+        nn.Sequential(CONV, nn.Flatten(), nn.Linear(CHANNELS * 72, 3)),
+        ("2", "multiplies a flattened map by a matrix"),
+    ),
+    "dot products with a kernel of its own": (
+        Image(lambda self, x: F.conv2d(x, x.mean((0, 2, 3)).expand(1, CHANNELS)[:, :, None, None])),
+        ("mean", "takes the mean over all places"),
+    ),
+    "sampling": (
+        Image(lambda self, x: F.grid_sample(x, x[:, :2].movedim(1, -1), align_corners=False)),
+        ("grid_sampler", "samples at places that are computed"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_reads_the_whole_map_and_why(name: str) -> None:
+    model, (layer, why) = WHOLE[name]
+    found = cs.analyze(model, (1, CHANNELS, 8, 9))
+    cone = found.layers[-1].cone
+    assert cone is not None
+    assert cone.whole_map_by is not None
+    assert cone.whole_map_by.layer == layer
+    assert why in cone.whole_map_by.why
+    assert not cone.ends
+
+
+def test_windows_are_seen_through_a_gate() -> None:
+    model = WHOLE["squeeze and excitation"][0]
+    cone = cs.analyze(model, (1, CHANNELS, 8, 9)).layers[-1].cone
+    assert [axis.size for axis in cone.axes] == [3, 3]
+
+
+def test_axes_are_told_apart() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, (3, 1), stride=(2, 1), dilation=(2, 1)), nn.MaxPool2d((1, 4), (1, 2))
+    )
+    rows, columns = cs.analyze(model, (1, 3, 32, 32)).cone.axes
+    assert (rows.axis, rows.size, rows.touched, rows.stride) == (2, 5, 3, 2)
+    assert (columns.axis, columns.size, columns.touched, columns.stride) == (3, 4, 4, 2)
+    assert (rows.a, rows.b, columns.a, columns.b) == (0, 4, 0, 3)
+
+
+def test_up_sampling_has_a_fractional_stride() -> None:
+    cone = cs.analyze(nn.ConvTranspose1d(1, 1, 4, stride=2, padding=1), (1, 1, 8)).cone
+    assert (cone.axes[0].size, cone.axes[0].stride) == (2, Fraction(1, 2))
+    assert cone.to_json()["axes"][0]["stride"] == [1, 2]
+
+
+def test_how_much_lies_beyond_the_image() -> None:
+    model = nn.Sequential(*[nn.Conv1d(1, 1, 3, padding=1) for _ in range(10)])
+    (axis,) = cs.analyze(model, (1, 1, 7)).cone.axes
+    assert axis.size == 21
+    assert axis.outside == (21 - 7) / 21
+
+
+# Araujo, Norris, Sim 2019, Computing Receptive Fields of Convolutional Neural Networks, for VGG-16
+# (behind the last pooling), ResNet-50 v1 and MobileNet v1 (before the global pooling). ResNet v1.5
+# strides in the 3x3 of a block instead of its first 1x1, as ResNeXt-50 here does.
+PUBLISHED = {
+    "vgg16": (212, 32),
+    "resnet50": (483, 32),
+    "resnext50_32x4d": (427, 32),
+    "mobilenet_v1": (315, 32),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_receptive_fields(name: str) -> None:
+    model = cs.models.create(name, device="meta")
+    cone = cs.analyze(model, (1, 3, 224, 224)).cone
+    assert {(axis.size, axis.stride) for axis in cone.axes} == {PUBLISHED[name]}
+
+
+def test_footprints_keep_holes_and_paths() -> None:
+    holes = Footprint.identity().window([0, 2, 4]).window([0, 2, 4]).window([0, 2, 4])
+    assert holes.cone().size == 13
+    assert holes.reads[0].positions().tolist() == [0, 2, 4, 6, 8, 10, 12]
+    assert holes.reads[0].paths[::2].tolist() == [1, 3, 6, 7, 6, 3, 1]
+    deep = Footprint.identity()
+    for _ in range(1000):
+        deep = deep.window([-1, 0, 1])
+    assert deep.reads[0].touched.all()
+    assert deep.cone().size == 2001
+    assert np.isfinite(deep.reads[0].paths).all()
+    assert deep.log2_scale > 1000
+
+
+def test_footprints_have_a_limit() -> None:
+    with pytest.raises(ShapeError, match="footprint: one output reads 5000001 positions, over"):
+        Footprint.identity().window([0, 5_000_000])
+    wide = Footprint.identity().window([0, 3_000_000])
+    with pytest.raises(ShapeError, match="footprint: 2 outputs read 3000001 positions each; at"):
+        wide.gather(1, [[0], [0]])

@@ -90,6 +90,21 @@ def test_optimize_without_a_model_shows_the_embedded_network(
     assert report["max_abs_error"] < 1e-3
 
 
+def test_analyze_shows_and_compares(convsmith: Callable[..., Done]) -> None:
+    done = convsmith("analyze", "resnet20", "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["format"], found["model"]) == ("convsmith analysis", "resnet20")
+    assert found["total"]["macs"] == 40_551_040
+    assert "cone of" in convsmith("analyze", "-q").stdout
+    done = convsmith("analyze", "resnet20", "--against", "resnet32", "--json", "-q")
+    assert json.loads(done.stdout)["against"]["total"]["macs"] == 68_862_592
+    assert "resnet32" in convsmith("analyze", "resnet20", "--against", "resnet32", "-q").stdout
+    wrong = convsmith("analyze", "resnet20", "--input", "1,1,32,32", "-q")
+    assert wrong.returncode == 1
+    assert "to have 3 channels, but got 1" in wrong.stderr
+
+
 def test_a_saved_network_is_a_model_again(convsmith: Callable[..., Done], tmp_path: Path) -> None:
     folder = tmp_path / "faster"
     first = convsmith("optimize", "--save", folder)

@@ -56,6 +56,8 @@ def layers_of(traced: Traced) -> list[Layer]:
 def _works(node: Node) -> bool:
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return False
+    if "dropout" in plain_name(node):
+        return False  # at inference it hands its input on
     if kind_of(node) != "layout" or is_product(node):
         return any(True for _ in tensors_in(node.meta.get("val")))
     return isinstance(node.meta.get("val"), Tensor) and not is_view(node) and _depends(node)

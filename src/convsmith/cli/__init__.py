@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from convsmith import __version__
-from convsmith.cli import bench, doctor, listing, optimize, train
+from convsmith.cli import analyze, bench, doctor, listing, optimize, train
 from convsmith.errors import ArgumentError, ConvsmithError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def _options_of_all(
     pass
 
 
+app.command("analyze")(analyze.run)
 app.command("optimize")(optimize.run)
 app.command("train")(train.run)
 app.command("bench")(bench.run)

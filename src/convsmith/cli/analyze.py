@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`convsmith analyze`: what every layer of a network is, costs and sees."""
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convsmith.cli import subject
+from convsmith.cli.options import Json, Quiet, Seed, print_json, progress_console, result_console
+
+
+def run(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A name from `convsmith list`, package.module:callable, or a saved folder."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="A second MODEL, to be set beside the first.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Its weights (.safetensors .pth .th .npz).", exists=True),
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--input", metavar="N,C,H,W", help="The shape of an input.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Levels of the module tree to show.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Count, size up and explain every layer of a network; nothing is run on real data."""
+    from rich.status import Status
+
+    from convsmith import report
+
+    # What the network's own code prints is no part of the result.
+    with redirect_stdout(sys.stderr), Status("loading", console=progress_console) as status:
+        if quiet:
+            status.stop()
+        first = _analysed(model, weights, shape, seed)
+        second = _analysed(against, None, shape, seed) if against is not None else None
+    if as_json:
+        print_json(first if second is None else {"analysis": first, "against": second})
+        return
+    result_console.print(f"\n[bold]{first['model']}[/bold]", highlight=False)
+    if second is None:
+        result_console.print(report.analysis(first, depth=depth))
+    else:
+        result_console.print(report.analyses(first, second))
+
+
+def _analysed(
+    model: str | None, weights: Path | None, shape: str | None, seed: int
+) -> dict[str, Any]:
+    from convsmith.analysis import analyze
+
+    found = subject.find(model, weights, shape, seed)
+    data = analyze(found.model, found.example).to_json()
+    data["model"] = found.name
+    return data

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The analysis as a table: it fits 100 columns, folds by module, and shows names as they are."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+import convsmith as cs
+from convsmith.report import analyses, analysis
+from convsmith.report.analysis import amount, fold
+
+
+def shown(renderable: Any, width: int = 100) -> str:
+    text = StringIO()
+    Console(width=width, file=text).print(renderable)
+    return text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return cs.analyze(cs.models.create("resnet20", device="meta"), (1, 3, 32, 32)).to_json()
+
+
+def test_it_fits_100_columns_and_folds(found: dict[str, Any]) -> None:
+    text = shown(analysis(found))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "layer1.0" in text
+    assert "40.6 M MACs (81.1 M flops)" in text
+    assert "81 x 81, stride 4 x 4" in text
+    coarse = shown(analysis(found, depth=1))
+    assert "layer1.0" not in coarse
+    assert "layer1" in coarse
+    assert "conv1" in shown(analysis(found, depth=9))
+
+
+def test_rows_add_up(found: dict[str, Any]) -> None:
+    for depth in (1, 2, 3):
+        rows = fold(found["layers"], depth)
+        assert sum(row.sum("macs") for row in rows) == found["total"]["macs"]
+
+
+def test_two_networks_side_by_side(found: dict[str, Any]) -> None:
+    other = cs.analyze(cs.models.create("resnet32", device="meta"), (1, 3, 32, 32)).to_json()
+    text = shown(analyses(found, other))
+    assert "+69.8%" in text
+    assert "Where they differ" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_what_has_no_end_and_what_is_not_counted() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleDict({"[red]very" + "_long" * 20: nn.InstanceNorm2d(3)})
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for layer in self.layers.values():
+                x = layer(x)
+            return torch.fft.rfft(x).abs()
+
+    text = shown(analysis(cs.analyze(Odd(), (1, 3, 8, 8)).to_json()))
+    assert "all" in text
+    assert "no layer's cone ends before the whole input" in text
+    assert "cannot be counted" in text
+    assert "layers.[re…" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_amounts() -> None:
+    assert [amount(n) for n in (0, 12, 1234, 10**7, 2.5)] == ["0", "12", "1.23 k", "10 M", "2.5"]

@@ -207,8 +207,8 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **k).fill_(float("nan")))
 
 
-def largest_difference(y: Tensor, wanted: Tensor) -> float:
-    return float((y.double() - wanted).abs().max()) if y.numel() else 0.0
+def largest(t: Tensor) -> float:
+    return float(t.abs().max()) if t.numel() else 0.0
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=list(KERNELS))
@@ -229,12 +229,12 @@ def test_it_equals_the_definition(kernel: ChainKernel, target: str) -> None:
         for x in layouts(wanted_x):
             y = run_chain(kernel, chain, x, packed, biases, residual)
             assert y.is_contiguous(memory_format=torch.channels_last)
-            difference = largest_difference(y, wanted)
+            difference = largest(y.double() - wanted)
             is_exact = kernel.is_direct and chain.stages[-1].activation not in (
                 "hard_swish",
                 "silu",
             )
-            bound = 0.0 if is_exact else 2e-5 * max(1.0, float(wanted.abs().max()))
+            bound = 0.0 if is_exact else 2e-5 * max(1.0, largest(wanted))
             assert difference <= bound, (kernel.name, target, chain, shape, x.stride())
     assert served, f"no case for {kernel.name}: add one"
 

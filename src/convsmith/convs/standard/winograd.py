@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Winograd's kernels as a planner may choose them; see README.md, "The Winograd kernel"."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor
+
+from convsmith import native
+from convsmith.geometry import Axis
+from convsmith.native.chains import Chain, ChainKernel, register_kernel
+from convsmith.native.epilogue import activation_number
+
+# The widest panel of any target: rounded up to it, panels of every target fit.
+_WIDEST_PANEL = 32
+
+
+def _serves(chain: Chain, shape: tuple[int, ...]) -> bool:
+    if len(chain.stages) != 1:
+        return False
+    geometry = chain.stages[0].geometry
+    return geometry.kernel_size == (3, 3) and geometry.stride == (1, 1) and geometry.groups == 1
+
+
+def pack(tile: int, weight: Tensor) -> Tensor:
+    """U = G weight G^T of every pair of channels, in panels, for tiles of so many outputs a side.
+
+    Args:
+        tile: 2 or 4.
+        weight: Shape (O, I, 3, 3), float32.
+
+    Returns:
+        (tile + 2)^2 I O floats, O rounded up.
+    """
+    outputs, inputs = weight.shape[:2]
+    columns = -(-outputs // _WIDEST_PANEL) * _WIDEST_PANEL
+    packed = weight.new_empty((tile + 2) ** 2 * inputs * columns)
+    weight = weight.contiguous()
+    native.run("winograd_pack", weight.data_ptr(), packed.data_ptr(), outputs, inputs, tile)
+    return packed
+
+
+def _pack(tile: int, chain: Chain, weights: Sequence[Tensor]) -> list[Tensor]:
+    return [pack(tile, weights[0])]
+
+
+def _integers(
+    tile: int, chain: Chain, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The order of WinogradConv2dArgs in winograd.kernel.h, from `n` on."""
+    stage = chain.stages[0]
+    axes = [axis for axis in stage.geometry.axes(shape[2:]) if isinstance(axis, Axis)]
+    n, outputs, *out_size = chain.output_shape(shape)
+    return (
+        *(n, shape[1], outputs, *shape[2:]),
+        *(strides[0], strides[2], strides[3]),
+        *(*out_size, *(axis.before for axis in axes), *stage.geometry.dilation),
+        tile,
+        activation_number(stage.activation),
+    )
+
+
+for _tile in (2, 4):
+    register_kernel(
+        ChainKernel(
+            name=f"winograd_{_tile}x{_tile}",
+            function="winograd_conv2d",
+            serves=_serves,
+            pack=partial(_pack, _tile),
+            integers=partial(_integers, _tile),
+            takes_any_strides=False,
+            is_direct=False,
+        )
+    )

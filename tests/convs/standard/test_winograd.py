@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Winograd's kernels: exact where they can be, and how far from exact they are elsewhere."""
+
+import ctypes
+import mmap
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convsmith import native
+from convsmith.errors import NativeError
+from convsmith.geometry import Geometry
+from convsmith.models.registry import load_weights
+from convsmith.native import core
+from convsmith.native.chains import Chain, Stage, chain_kernels, run_chain
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+SAME: Pads = ((1, 1), (1, 1))
+TILES = (2, 4)
+TARGETS = native.info()["targets_supported"]
+
+
+@pytest.fixture(autouse=True)
+def _poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """New tensors are full of NaN, so that what a kernel leaves unwritten shows."""
+    empty, threads = torch.empty, torch.get_num_threads()
+    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **k).fill_(float("nan")))
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = native.info()["target"]
+    assert core._core is not None
+    core._core.use_target(request.param)
+    yield request.param
+    core._core.use_target(before)
+
+
+def winograd(
+    tile: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    padding: Pads = SAME,
+    dilation: tuple[int, int] = (1, 1),
+    residual: Tensor | None = None,
+) -> Tensor:
+    geometry = Geometry(
+        in_channels=weight.shape[1],
+        out_channels=weight.shape[0],
+        kernel_size=(3, 3),
+        padding=padding,
+        dilation=dilation,
+    )
+    chain = Chain((Stage(geometry),), residual is not None)
+    kernel = chain_kernels()[f"winograd_{tile}x{tile}"]
+    assert kernel.serves(chain, tuple(x.shape))
+    return run_chain(kernel, chain, x, kernel.pack(chain, [weight]), [bias], residual)
+
+
+def by_definition(
+    x: Tensor, weight: Tensor, padding: Pads = SAME, dilation: tuple[int, int] = (1, 1)
+) -> Tensor:
+    (top, bottom), (left, right) = padding
+    padded = F.pad(x.double(), (left, right, top, bottom))
+    return F.conv2d(padded, weight.double(), dilation=dilation)
+
+
+def relative_error(y: Tensor, exact: Tensor) -> float:
+    return float((y - exact).norm() / exact.norm())
+
+
+def whole_numbers(*shape: int, most: int = 4) -> Tensor:
+    return torch.randint(-most, most + 1, shape).float()
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (3, 33), (15, 17), (33, 7), (70, 130)])
+def test_tiles_of_two_are_exact_on_whole_numbers(target: str, inputs: int, outputs: int) -> None:
+    """B and A hold 0, 1 and -1, G also halves: all sums are multiples of 1/4, far below 2^24 / 4.
+
+    |V| <= 4 * 4 and |U| <= 2 (3/2)^2, so |M| <= 70 * 72, and y adds nine of them.
+    """
+    weight, bias = whole_numbers(outputs, inputs, 3, 3, most=2), whole_numbers(outputs)
+    paddings: list[Pads] = [SAME, ((0, 0), (0, 0)), ((3, 0), (2, 5))]
+    sizes, dilations = [(3, 3), (4, 7), (13, 6)], [(1, 1), (2, 1), (3, 5)]
+    for padding, size, dilation in product(paddings, sizes, dilations):
+        if any(n + sum(pad) <= 2 * d for n, pad, d in zip(size, padding, dilation, strict=True)):
+            continue
+        x = whole_numbers(2, inputs, *size)
+        want = by_definition(x, weight, padding, dilation) + bias[:, None, None]
+        residual = whole_numbers(*want.shape)
+        options = {"padding": padding, "dilation": dilation, "residual": residual}
+        got = winograd(2, x, weight, bias, **options)
+        assert torch.equal(got.double(), want + residual), (padding, size, dilation)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_maps_of_several_blocks(threads: int) -> None:
+    torch.set_num_threads(threads)
+    for channels, size in [(9, (67, 45)), (40, (9, 9)), (260, (20, 17)), (300, (5, 5))]:
+        x, weight = whole_numbers(2, channels, *size), whole_numbers(90, channels, 3, 3, most=2)
+        assert torch.equal(winograd(2, x, weight).double(), by_definition(x, weight))
+
+
+def test_an_empty_batch() -> None:
+    for tile in TILES:
+        y = winograd(tile, torch.randn(0, 5, 7, 7), torch.randn(6, 5, 3, 3))
+        assert y.shape == (0, 6, 7, 7)
+
+
+@pytest.mark.parametrize("channels", [64, 256, 512])
+def test_the_error_on_normal_data(channels: int) -> None:
+    """Relative L2 against float64; direct summation in float32 has 3e-7 to 8e-7."""
+    x, weight = torch.randn(1, channels, 14, 14), torch.randn(48, channels, 3, 3)
+    exact = by_definition(x, weight)
+    assert relative_error(winograd(2, x, weight), exact) < 1e-6
+    assert relative_error(winograd(4, x, weight), exact) < 3e-6
+
+
+def test_the_error_on_trained_weights(shared_data: Path) -> None:
+    path = shared_data / "weights" / "cifar10_resnet20-12fca82f.th"
+    model = load_weights("resnet20", path)
+    layers = [
+        m
+        for m in model.modules()
+        if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3) and m.stride == (1, 1)
+    ]
+    assert len(layers) == 17
+    for layer in layers:
+        weight = layer.weight.detach()
+        x = torch.randn(1, weight.shape[1], 32, 32).relu()
+        exact = by_definition(x, weight)
+        assert relative_error(winograd(2, x, weight), exact) < 1e-6
+        assert relative_error(winograd(4, x, weight), exact) < 3e-6
+
+
+def summed_in_order(x: Tensor, weight: Tensor) -> Tensor:
+    """The definition in one float32 accumulator, no padding."""
+    rows, columns = x.shape[2] - 2, x.shape[3] - 2
+    y = torch.zeros(1, weight.shape[0], rows, columns)
+    for i, j, c in product(range(3), range(3), range(x.shape[1])):
+        y += x[:, c, i : i + rows, j : j + columns] * weight[:, c, i, j, None, None]
+    return y
+
+
+@pytest.mark.parametrize("channels", [3, 64])
+@pytest.mark.parametrize("offset", [10.0, 1000.0])
+def test_a_large_offset_costs_no_more_than_elsewhere(channels: int, offset: float) -> None:
+    """Of zero-sum kernels, too, where the offset cancels in y and its rounding stays."""
+    no_padding: Pads = ((0, 0), (0, 0))
+    for zero_sum in (False, True):
+        x, weight = torch.randn(1, channels, 18, 18) + offset, torch.randn(16, channels, 3, 3)
+        if zero_sum:
+            weight = weight - weight.mean((2, 3), keepdim=True)
+        exact = by_definition(x, weight, no_padding)
+        direct = relative_error(summed_in_order(x, weight), exact)
+        for tile in TILES:
+            got = winograd(tile, x, weight, padding=no_padding)
+            assert relative_error(got, exact) < 10 * direct
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_what_is_not_finite_stays_in_the_tiles_that_read_it(tile: int) -> None:
+    x, weight = torch.randn(1, 5, 21, 21), torch.randn(6, 5, 3, 3)
+    clean = winograd(tile, x, weight)
+    for value in (float("nan"), float("inf"), float("-inf")):
+        dirty = x.clone()
+        dirty[0, 2, 9, 10] = value
+        got = winograd(tile, dirty, weight)
+        assert not got[:, :, 8:11, 9:12].isfinite().any()  # what the definition spoils
+        # A tile that begins at t reads rows t - 1 to t + tile.
+        starts = [[t for t in range(0, 21, tile) if t - 1 <= p <= t + tile] for p in (9, 10)]
+        spoilt = torch.zeros(21, 21, dtype=torch.bool)
+        for row, column in product(*starts):
+            spoilt[row : row + tile, column : column + tile] = True
+        assert torch.equal(got[:, :, ~spoilt], clean[:, :, ~spoilt])
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_the_input_may_lie_between_pages_that_are_not_there(tile: int) -> None:
+    page, pages = mmap.PAGESIZE, 8
+    memory = mmap.mmap(-1, (pages + 2) * page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    guards = [address, address + (pages + 1) * page]
+    for guard in guards:
+        assert protect(ctypes.c_void_p(guard), page, 0) == 0
+    try:
+        between = torch.frombuffer(
+            memory, dtype=torch.float32, offset=page, count=pages * page // 4
+        )
+        for channels in (1, 7, 8, 19):
+            weight = whole_numbers(5, channels, 3, 3, most=2)
+            count = channels * 7 * 9
+            for piece in (between[:count], between[-count:]):
+                piece.copy_(whole_numbers(count))
+                x = piece.view(1, 7, 9, channels).permute(0, 3, 1, 2)
+                got = winograd(tile, x, weight)
+                assert relative_error(got, by_definition(x.clone(), weight)) < 1e-6
+    finally:
+        for guard in guards:
+            protect(ctypes.c_void_p(guard), page, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+# x, weight, bias, residual, y; n, channels, out_channels, height, width; strides; out size; top,
+# left; dilations; tile; activation.
+GOOD = [0, 0, 0, 0, 0, 0, 4, 5, 6, 7, 168, 28, 4, 6, 7, 1, 1, 1, 1, 4, 0]
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (5, -1, "the sizes do not fit together"),
+        (15, -1, "the sizes do not fit together"),
+        (17, 0, "the sizes do not fit together"),
+        (19, 3, "the sizes do not fit together"),
+        (20, 5, "the sizes do not fit together"),
+        (6, 2**56, "the sizes overflow 64-bit integers"),
+        (7, 2**60, "the sizes overflow 64-bit integers"),
+        (11, 2**61, "the sizes overflow 64-bit integers"),
+        (13, 2**63 - 1, "the sizes overflow 64-bit integers"),
+        (18, 2**60, "the sizes overflow 64-bit integers"),
+    ],
+)
+def test_bad_sizes_are_refused_by_value(position: int, value: int, message: str) -> None:
+    native.run("winograd_conv2d", *GOOD)
+    integers = list(GOOD)
+    integers[position] = value
+    with pytest.raises(NativeError, match=f"refused .*{value}.*: {message}"):
+        native.run("winograd_conv2d", *integers)
+
+
+def test_packing_refuses_bad_sizes() -> None:
+    with pytest.raises(NativeError, match=r"refused \(0, 0, 4, 4, 3\): the sizes do not fit"):
+        native.run("winograd_pack", 0, 0, 4, 4, 3)
+    with pytest.raises(NativeError, match=r"refused \(0, 0, -1, 4, 2\): the sizes do not fit"):
+        native.run("winograd_pack", 0, 0, -1, 4, 2)
+    with pytest.raises(NativeError, match=r"refused .*: the sizes overflow"):
+        native.run("winograd_pack", 0, 0, 2**40, 2**40, 4)
+
+
+def test_it_serves_plain_3x3_only() -> None:
+    def serves(**options: Any) -> bool:
+        plain = {"in_channels": 4, "out_channels": 6, "kernel_size": (3, 3), "padding": SAME}
+        chain = Chain((Stage(Geometry(**{**plain, **options})),))
+        return chain_kernels()["winograd_4x4"].serves(chain, (1, 4, 8, 8))
+
+    assert serves()
+    assert serves(dilation=(2, 3), padding=((4, 0), (1, 7)))
+    assert not serves(stride=(1, 2))
+    assert not serves(groups=2)
+    assert not serves(kernel_size=(3, 1))

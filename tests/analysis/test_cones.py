@@ -234,3 +234,41 @@ def test_footprints_have_a_limit() -> None:
     wide = Footprint.identity().window([0, 3_000_000])
     with pytest.raises(ShapeError, match="footprint: 2 outputs read 3000001 positions each; at"):
         wide.gather(1, [[0], [0]])
+
+
+
+# Options that make it small, and its receptive field.
+ON_MODELS = {
+    "resnet20": ({}, 81),
+    "mobilenet_v1": ({"width": 0.25}, 315),
+    "mobilenet_v2": ({"width": 0.25}, 491),
+    "resnet50": ({"width": 0.125}, 483),
+    "densenet121": ({"width": 0.25}, 2071),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ON_MODELS)
+def test_the_probe_on_published_networks(name: str) -> None:
+    """One NaN row in a tall image, far from its ends, and the map before the global pooling."""
+    options, size = ON_MODELS[name]
+    model = cs.models.create(name, **options)
+    height = -(-3 * size // 64) * 64
+    x = torch.rand(1, 3, height, 32)
+    traced = trace(model, [x])
+    reaches = cones(traced.graph, lambda node: node.name)[1]["x0"]
+    pool = next(n for n in traced.graph.nodes if "adaptive_avg_pool2d" in str(n.target))
+    reach = reaches[pool.args[0]]
+    assert isinstance(reach, Reach)
+    seen = reach.seen[2]
+    assert max(along(s, reach).cone().size for s in seen.strands) == size
+    maps: list[Tensor] = []
+    pools = [m for m in model.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
+    pools[0].register_forward_pre_hook(lambda module, args: maps.append(args[0]))
+    row = height // 2 + 5
+    x[:, :, row] = float("nan")
+    with torch.no_grad():
+        model(x)
+    reached = maps[0].isnan().any(dim=3).any(dim=1).flatten().nonzero().flatten().tolist()
+    outputs = range(maps[0].shape[2])
+    assert reached == [j for j in outputs if row in predicted(reach, seen, j)]

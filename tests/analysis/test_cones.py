@@ -236,7 +236,6 @@ def test_footprints_have_a_limit() -> None:
         wide.gather(1, [[0], [0]])
 
 
-
 # Options that make it small, and its receptive field.
 ON_MODELS = {
     "resnet20": ({}, 81),

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsmith.errors import ArgumentError, ShapeError
-from convsmith.geometry import Axis, TransposedAxis, hybrid_dilation, touched
+from convsmith.geometry import (
+    Axis,
+    TransposedAxis,
+    closing_dilations,
+    hybrid_dilation,
+    touched,
+)
 
 SMALL = st.integers(1, 3)
 AMOUNTS = st.integers(0, 2)
@@ -125,3 +131,21 @@ def test_touched_refuses_what_it_cannot_list() -> None:
     )
     with pytest.raises(ShapeError, match=re.escape(message)):
         touched([Axis(2**23), Axis(3)])
+
+
+@given(st.lists(st.integers(2, 4), min_size=1, max_size=4), st.integers(1, 20))
+def test_closing_dilations_leave_no_hole_and_reach_as_far_as_can_be(
+    kernels: list[int], total: int
+) -> None:
+    found = closing_dilations(kernels, total)
+    if total < len(kernels):
+        assert found is None
+        return
+    assert found is not None
+    assert sum(found) <= total
+    positions = touched([Axis(k, dilation=d) for k, d in zip(kernels, found, strict=True)])
+    assert len(positions) == positions[-1] - positions[0] + 1
+    if sum(found) < total:  # one more on the last would tear
+        longer = [*found[:-1], found[-1] + 1]
+        positions = touched([Axis(k, dilation=d) for k, d in zip(kernels, longer, strict=True)])
+        assert len(positions) < positions[-1] - positions[0] + 1

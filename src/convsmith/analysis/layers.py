@@ -2,7 +2,7 @@
 """From the nodes of a traced graph to layers with names, families and costs."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from math import prod
@@ -21,6 +21,7 @@ from convsmith.analysis.counting import (
     is_product,
     macs_of,
 )
+from convsmith.analysis.gridding import gridding_of
 from convsmith.analysis.memory import tensors_in
 from convsmith.analysis.operators import is_view, kind_of, named, plain_name, sizes
 from convsmith.analysis.result import Layer
@@ -47,10 +48,23 @@ def layers_of(traced: Traced) -> list[Layer]:
                 note = f"shares {tensor} with {first}"
                 layer = replace(layer, notes=(*layer.notes, note))
         rows.append((node, layer))
-    found, _ = cones(traced.graph, lambda node: names.get(node, module_path(node)))
-    rows = [(node, replace(layer, cone=found.get(node))) for node, layer in rows]
+    rows = _with_cones(traced, rows, lambda node: names.get(node, module_path(node)))
     rows = _by_definition(traced, rows)
     return [replace(layer, index=place) for place, (_, layer) in enumerate(rows)]
+
+
+def _with_cones(
+    traced: Traced, rows: list[tuple[Node, Layer]], name_of: Callable[[Node], str]
+) -> list[tuple[Node, Layer]]:
+    found, by_input = cones(traced.graph, name_of)
+    with_cones = []
+    for node, layer in rows:
+        cone = found.get(node)
+        if cone is not None:
+            holes = gridding_of(node, found, by_input[cone.input], name_of)
+            layer = replace(layer, cone=cone, gridding=holes)
+        with_cones.append((node, layer))
+    return with_cones
 
 
 def _works(node: Node) -> bool:

@@ -18,7 +18,7 @@ The JSON (`Analysis.to_json()`, schema version 1; fields may be added within a v
                       fractions are [numerator, denominator]; `touched` counts the positions
                       that a path really reaches, `outside` is the share of the middle output's
                       cone that lies beyond the image; whole_map_by is null or {layer, why}
-      .gridding       null, or see `Gridding`
+      .gridding       of convolutions: one entry for each axis with holes, see `Gridding`
       .time           null, or {ms, gflops, roofline_ms, of_roofline}
     findings          [{layer, what, saves_macs, saves_parameters, rewrite, status}]
     notes             sentences about the whole
@@ -78,6 +78,33 @@ class AxisCone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gridding:
+    """Holes in a layer's cone along one axis: positions inside it that no path touches.
+
+    Attributes:
+        axis: Of the input.
+        size: The cone's, holes included.
+        touched: The positions that are read, from the cone's first; the verdict.
+        paths: Of each of them, its share of all paths.
+        caused_by: The layer whose input still had no holes.
+        dilations: Of the convolutions from there to this layer.
+        max_distance: Of the HDC rule for them, M_2, where their kernels are equal: a rule of
+            thumb that wants it within the kernel (`passes_rule`).
+        closing: Dilations of the same reach, or the nearest below, that leave no hole.
+    """
+
+    axis: int
+    size: int
+    touched: tuple[int, ...]
+    paths: tuple[float, ...]
+    caused_by: str
+    dilations: tuple[int, ...]
+    max_distance: int | None = None
+    passes_rule: bool | None = None
+    closing: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerCone:
     """What one output of a layer depends on, along each spatial axis of an input.
 
@@ -126,7 +153,7 @@ class Layer:
         weight_bytes, input_bytes, output_bytes: What it reads and writes; a view writes nothing.
         intensity: Floating point operations (2 macs) for each of these bytes; None without macs.
         share: Of the total's macs.
-        cone, gridding, time: See their classes; None where there is none.
+        cone, gridding: See their classes.
         notes: What the reader must know.
     """
 
@@ -150,6 +177,7 @@ class Layer:
     intensity: float | None = None
     share: float = 0.0
     cone: LayerCone | None = None
+    gridding: tuple[Gridding, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -166,6 +194,7 @@ class Layer:
             "inputs": [list(shape) for shape in self.inputs],
             "output": list(self.output),
             "cone": self.cone and self.cone.to_json(),
+            "gridding": [asdict(axis) for axis in self.gridding],
             "notes": list(self.notes),
         }
         return plain

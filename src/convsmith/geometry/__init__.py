@@ -11,6 +11,7 @@ from convsmith.geometry.convolution import Geometry as Geometry
 from convsmith.geometry.convolution import Macs as Macs
 from convsmith.geometry.convolution import TransposedGeometry as TransposedGeometry
 from convsmith.geometry.gridding import HybridDilation as HybridDilation
+from convsmith.geometry.gridding import closing_dilations as closing_dilations
 from convsmith.geometry.gridding import hybrid_dilation as hybrid_dilation
 from convsmith.geometry.gridding import touched as touched
 from convsmith.geometry.integers import INT64_MAX as INT64_MAX

@@ -9,6 +9,8 @@ from convsmith.errors import ArgumentError
 from convsmith.geometry.axis import Axis, TransposedAxis
 from convsmith.geometry.integers import listable, per_axis
 
+_MOST_SEARCHED = 8  # layers; more have so many dilations that none is a proposal
+
 
 def touched(layers: Sequence[Axis | TransposedAxis], output: int = 0) -> tuple[int, ...]:
     """The exact input positions that one output of a chain of layers depends on, in order; first
@@ -72,3 +74,45 @@ def hybrid_dilation(kernel: int, dilations: Sequence[int]) -> HybridDilation:
         distances.insert(0, max(following - 2 * rate, 2 * rate - following, rate))
     second = distances[min(1, len(distances) - 1)]
     return HybridDilation(tuple(distances), second <= kernel, rates[0] == 1, gcd(*rates))
+
+
+def closing_dilations(
+    kernels: Sequence[int], total: int, *, width: int = 1, stride: int = 1
+) -> tuple[int, ...] | None:
+    """Dilations that leave no hole and whose sum is `total`, or as near below as can be; rising.
+
+    Layer i leaves none if dilation_i * stride <= what the layers before it cover without holes,
+    which grows by dilation_i (kernel_i - 1) stride.
+
+    Args:
+        kernels: Taps of each layer, each at least 2.
+        total: The sum of the dilations that are to be replaced: it decides how far all reach.
+        width: Inputs that one input of the first layer covers already.
+        stride: Inputs from one input of the first layer to the next.
+
+    Returns:
+        One dilation a layer; None if even dilations of 1 leave holes.
+
+    >>> closing_dilations((3, 3, 3), 6), closing_dilations((3, 3, 3), 14)
+    ((1, 2, 3), (1, 3, 9))
+    """
+    best: tuple[int, ...] | None = None
+
+    def search(chosen: tuple[int, ...], covered: int) -> None:
+        nonlocal best
+        left = total - sum(chosen)
+        if len(chosen) == len(kernels):
+            if best is None or sum(best) < sum(chosen) <= total:
+                best = chosen
+            return
+        least = chosen[-1] if chosen else 1
+        most = min(covered // stride, left - least * (len(kernels) - len(chosen) - 1))
+        for dilation in range(most, least - 1, -1):
+            if best is not None and sum(best) == total:
+                return
+            kernel = kernels[len(chosen)]
+            search((*chosen, dilation), covered + dilation * (kernel - 1) * stride)
+
+    if len(kernels) <= _MOST_SEARCHED and total <= _MOST_SEARCHED**2:
+        search((), width)
+    return best

@@ -31,6 +31,7 @@ LEAVES = (
     "convs/",
     "models/",
     "rewrite/rules/",
+    "analysis/findings/",
     "bench/cases/",
     "native/kernels.def",  # the list of kernels
     "capture/operators.py",  # the operators that a saved file may name, spelt out for safety

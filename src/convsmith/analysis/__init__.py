@@ -12,6 +12,8 @@ from convsmith.analysis.operators import size_hint as size_hint
 from convsmith.analysis.operators import sizes as sizes
 from convsmith.analysis.result import Analysis as Analysis
 from convsmith.analysis.result import AxisCone as AxisCone
+from convsmith.analysis.result import Finding as Finding
+from convsmith.analysis.result import Gridding as Gridding
 from convsmith.analysis.result import Input as Input
 from convsmith.analysis.result import Layer as Layer
 from convsmith.analysis.result import LayerCone as LayerCone
@@ -23,6 +25,8 @@ __all__ = [
     "TRANSPOSED",
     "Analysis",
     "AxisCone",
+    "Finding",
+    "Gridding",
     "Input",
     "Layer",
     "LayerCone",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsmith.analysis.findings import findings
 from convsmith.analysis.layers import layers_of
 from convsmith.analysis.memory import peak_bytes
 from convsmith.analysis.result import Analysis, Input, Layer, Total
@@ -19,7 +20,9 @@ from convsmith.geometry import Macs
 def analyze(
     model: nn.Module, input_shape: Any, *, kwargs: Mapping[str, Any] | None = None
 ) -> Analysis:
-    """Tell what every layer of a network is and what it costs; no weight is read or copied.
+    """Tell what every layer of a network is, costs and sees, and what could be cheaper.
+
+    No weight is copied; weights are read only for the findings, and not at all on the meta device.
 
     flops = 2 macs
 
@@ -47,7 +50,8 @@ def analyze(
     args = _inputs(model, input_shape)
     keywords = {name: _input(model, value) for name, value in (kwargs or {}).items()}
     traced = trace(model, args, keywords)
-    layers = layers_of(traced)
+    rows = layers_of(traced)
+    layers = [layer for _, layer in rows]
     total = _total(traced, layers)
     share = 1 / total.macs.all if total.macs.all else 0.0
     layers = [replace(layer, share=layer.all_macs * share) for layer in layers]
@@ -56,6 +60,7 @@ def analyze(
         inputs=_described(traced),
         layers=tuple(layers),
         total=total,
+        findings=tuple(findings(traced, rows)),
         notes=tuple(_notes(traced, total)),
     )
 

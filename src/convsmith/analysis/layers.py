@@ -33,8 +33,8 @@ from convsmith.family import Family, families, recognize
 _OPTIONS = ("kernel_size", "stride", "padding", "dilation", "groups", "output_padding")
 
 
-def layers_of(traced: Traced) -> list[Layer]:
-    """Every node that computes or moves something, in order."""
+def layers_of(traced: Traced) -> list[tuple[Node, Layer]]:
+    """Every node that computes or moves something, in order, with its layer."""
     weights = _weights(traced.graph)
     nodes = [node for node in traced.graph.nodes if _works(node)]
     names = dict(zip(nodes, _names(nodes), strict=True))
@@ -48,9 +48,11 @@ def layers_of(traced: Traced) -> list[Layer]:
                 note = f"shares {tensor} with {first}"
                 layer = replace(layer, notes=(*layer.notes, note))
         rows.append((node, layer))
-    rows = _with_cones(traced, rows, lambda node: names.get(node, module_path(node)))
+    rows = _with_cones(
+        traced, rows, lambda node: names.get(node, module_path(node) or plain_name(node))
+    )
     rows = _by_definition(traced, rows)
-    return [replace(layer, index=place) for place, (_, layer) in enumerate(rows)]
+    return [(node, replace(layer, index=k)) for k, (node, layer) in enumerate(rows)]
 
 
 def _with_cones(

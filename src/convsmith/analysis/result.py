@@ -200,6 +200,37 @@ class Layer:
         return plain
 
 
+# The rewrites that exist, and what does them; every other one is not built yet.
+BUILT = {
+    "fold_batchnorm": "optimize",
+    "linear_to_convolution": "to_fully_convolutional",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something in a layer that could be cheaper, and the rewrite that makes it so.
+
+    `saves_macs` and `saves_parameters` are what that rewrite would save here.
+    """
+
+    layer: str
+    what: str
+    saves_macs: int
+    saves_parameters: int
+    rewrite: str
+
+    @property
+    def status(self) -> str:
+        """What does the rewrite today."""
+        done_by = BUILT.get(self.rewrite)
+        return f"{done_by} does it" if done_by else "not built yet"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `json.dumps`."""
+        return {**asdict(self), "status": self.status}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Total:
     """The whole network; `macs` counts convolutions, linear layers, matrix products and attention.
@@ -238,6 +269,7 @@ class Analysis:
     inputs: tuple[Input, ...]
     layers: tuple[Layer, ...]
     total: Total
+    findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -266,5 +298,6 @@ class Analysis:
             "total": self.total.to_json(),
             "cone": {**last.cone.to_json(), "layer": last.name} if last and last.cone else None,
             "layers": [layer.to_json() for layer in self.layers],
+            "findings": [finding.to_json() for finding in self.findings],
             "notes": list(self.notes),
         }

@@ -26,9 +26,10 @@ struct DepthwiseFilter {
 struct DepthwiseRowsTile {
   const DepthwiseFilter& filter;
   const RowRing& ring;
-  std::int64_t first_row, first_column;  // that the first tap reads; the column of the ring
-  float* to;                             // of the first row
-  std::int64_t pitch, row_pitch;         // from one output to the next, and to the next row
+  std::int64_t first_row;         // of the image, that the first tap reads
+  std::int64_t first_column;      // of the ring
+  float* to;                      // of the first row
+  std::int64_t pitch, row_pitch;  // from one output to the next, and to the next row
 
   template <Activation activation, int kColumns>
   [[gnu::always_inline]] static void store_all(const Vec (&sums)[kColumns], Vec bias, float* to,

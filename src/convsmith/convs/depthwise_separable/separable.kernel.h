@@ -69,7 +69,7 @@ struct ReadRange {
 
 // Scratch of one strip, with the ring of rows that it reads if there is one: a part of the second
 // cache.
-constexpr std::int64_t kSeparableFloats = 81920;
+constexpr std::int64_t kSeparableFloats = 98304;
 
 // How the images are cut: into strips of columns, and these into strips of rows, which follow each
 // other.
@@ -82,13 +82,13 @@ struct SeparableStrips {
   SeparableStrips(const SeparableStages& a, bool has_ring, std::int64_t num_threads)
       : a(a), has_ring(has_ring), columns(a.out_w) {
     rows = std::min(std::max<std::int64_t>(kStripRows / a.out_w / 2 * 2, 2), a.out_h);
-    while (floats() > kSeparableFloats && rows > 2) rows = std::max<std::int64_t>(rows - 2, 2);
+    while (floats() > kSeparableFloats && rows > 2) rows = (rows - 1) / 2 * 2;
     while (floats() > kSeparableFloats && columns > kStripRows) columns = divide_up(columns, 2);
     across = divide_up(a.out_w, columns);
-    // As many for each thread.
-    const std::int64_t all = divide_up(a.n * across * divide_up(a.out_h, rows), num_threads);
-    rows = std::min(
-        rows, divide_up(divide_up(a.out_h, divide_up(all * num_threads, a.n * across)), 2) * 2);
+    // As many for each thread, and of nearly the same size.
+    const std::int64_t wanted = divide_up(a.n * across * divide_up(a.out_h, rows), num_threads);
+    down = divide_up(wanted * num_threads, a.n * across);
+    rows = std::min(rows, divide_up(divide_up(a.out_h, down), 2) * 2);
     down = divide_up(a.out_h, rows);
   }
 
@@ -160,7 +160,8 @@ Status run_separable(const SeparableStages& a, const SeparableStrips& strips,
     float* const ring = mixed_from + strips.rows * strips.columns * a.pitch();
     std::fill(bias, bias + a.pitch(), 0.0f);
     if (a.depthwise_bias) std::copy_n(a.depthwise_bias, a.c, bias);
-    std::fill(ring, ring + strips.ring_floats(), 0.0f);  // lanes beyond the last channel
+    // Lanes beyond the last channel, which nobody writes.
+    if (a.c < a.pitch()) std::fill(ring, ring + strips.ring_floats(), 0.0f);
     const DepthwiseFilter filter{a.kernel_h,
                                  a.kernel_w,
                                  a.stride_h,

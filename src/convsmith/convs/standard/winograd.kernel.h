@@ -147,8 +147,13 @@ struct WinogradConv2d {
         }
       }
       std::int64_t c = 0;
-      for (; c + kLanes <= a.channels; c += kLanes)
+      for (; c + kLanes <= a.channels; c += kLanes) {
+        // The columns that the next tile adds to these; on large maps they come from memory.
+        for (int i = 0; i < kSide; ++i)
+          for (int j = kSide - kTile; j < kSide; ++j)
+            __builtin_prefetch(pixels[i][j] + kTile * a.dilation_w * a.stride_w + c);
         transform_pixels([&](int i, int j) { return load(pixels[i][j] + c); }, v + c, block.pitch);
+      }
       if (const std::int64_t left = a.channels - c; left > 0)
         transform_pixels([&](int i, int j) { return load_up_to(pixels[i][j] + c, left); }, v + c,
                          block.pitch);
@@ -246,6 +251,7 @@ struct WinogradConv2d {
         Vec sum = sums[i][j] + bias;
         if (a.residual) sum += load_lanes(a.residual + pixel);
         sum = activate<activation>(sum);
+        __builtin_prefetch(a.y + pixel + kTile * column_step, 1);  // of the next tile
         if (kIsWhole)
           store(a.y + pixel, sum);
         else

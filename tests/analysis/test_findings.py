@@ -114,6 +114,7 @@ def test_columns_times_rows() -> None:
         columns, rows = torch.randn(5, 32, 3), torch.randn(64, 5, 3)
         layer.weight[:] = torch.einsum("kir,oks->oirs", columns, rows)
 
+    torch.manual_seed(0)  # its first columns are nearly dependent
     layer = nn.Conv2d(32, 64, 3, padding=1)
     with torch.no_grad():
         columns_times_rows(layer)

@@ -26,25 +26,53 @@ constexpr std::int64_t kStripRows = kTileRows * (96 / kTileRows);
 
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+// How [0, count) is cut: into pieces of `size`, a multiple of `unit`, no larger than `most`, and
+// one for each thread if there are units enough.
+struct Pieces {
+  std::int64_t size, number;
+
+  Pieces(std::int64_t count, std::int64_t unit, std::int64_t most, std::int64_t wanted) {
+    const std::int64_t units = divide_up(count, unit);
+    number = std::max(divide_up(count, most), std::min(wanted, units));
+    size = divide_up(units, number) * unit;
+    number = divide_up(count, size);
+  }
+};
+
+// Values of a row that lie side by side: k in [begin, end) is found at row[k + shift].
+struct Stretch {
+  std::int64_t begin, end, shift;
+};
+
+// The stretches that a block of depth consists of, in ascending order; what lies between them is
+// left out.
+struct Stretches {
+  const Stretch* first;
+  std::int64_t count;
+};
+
 // Sums of a few rows by one or two vectors of columns. Loops over it unroll: it lives in registers.
 template <int num_rows, int num_vectors>
 struct Tile {
   Vec sums[num_rows][num_vectors];
 
-  // sums += rows * panel
+  // sums += rows * panel, over the stretches
   [[gnu::always_inline]] void add_products(const float* const* rows, const float* panel,
-                                           std::int64_t depth) {
+                                           const Stretches& stretches) {
     // A copy whose address nobody takes: the compiler keeps it in registers.
     Vec in_registers[num_rows][num_vectors];
     for_each([&](Vec& sum, int r, int v) { in_registers[r][v] = sum; });
-    for (std::int64_t k = 0; k < depth; ++k) {
-      Vec columns[num_vectors];
-      for (int v = 0; v < num_vectors; ++v) columns[v] = load(panel + k * kPanel + v * kLanes);
+    for (std::int64_t i = 0; i < stretches.count; ++i) {
+      const auto [begin, end, shift] = stretches.first[i];
+      for (std::int64_t k = begin; k < end; ++k) {
+        Vec columns[num_vectors];
+        for (int v = 0; v < num_vectors; ++v) columns[v] = load(panel + k * kPanel + v * kLanes);
 #pragma GCC unroll 14
-      for (int r = 0; r < num_rows; ++r) {
-        const Vec value = broadcast(rows[r][k]);
-        for (int v = 0; v < num_vectors; ++v)
-          in_registers[r][v] = mul_add(value, columns[v], in_registers[r][v]);
+        for (int r = 0; r < num_rows; ++r) {
+          const Vec value = broadcast(rows[r][k + shift]);
+          for (int v = 0; v < num_vectors; ++v)
+            in_registers[r][v] = mul_add(value, columns[v], in_registers[r][v]);
+        }
       }
     }
     for_each([&](Vec& sum, int r, int v) { sum = in_registers[r][v]; });
@@ -130,10 +158,12 @@ struct DepthBlock {
 
 // Calls body(DepthBlock) from the first to the last; once even if the depth is zero.
 template <class Body>
-void for_depth_blocks(std::int64_t depth, const Body& body) {
+void for_depth_blocks(std::int64_t depth, const Body& body, std::int64_t most = kDepthBlock) {
+  const std::int64_t number = std::max<std::int64_t>(divide_up(depth, most), 1);
+  const std::int64_t size = divide_up(depth, number);
   std::int64_t begin = 0;
   do {
-    const std::int64_t end = std::min(begin + kDepthBlock, depth);
+    const std::int64_t end = std::min(begin + size, depth);
     body(DepthBlock{begin, end, depth});
     begin = end;
   } while (begin < depth);
@@ -152,15 +182,17 @@ void with_num_rows(std::int64_t num_rows, const Body& body) {
 // larger one the rows' pointers lose their registers, and a fifth of the speed goes with them.
 template <int num_vectors>
 [[gnu::noinline]] void multiply_vectors(const float* const* rows, std::int64_t num_rows,
-                                        const float* panel, const DepthBlock& block,
-                                        const Output& output) {
+                                        const float* panel, const Stretches& stretches,
+                                        const DepthBlock& block, const Output& output) {
   with_num_rows(num_rows, [&](auto tile_rows) {
     Tile<tile_rows(), num_vectors> tile;
     if (block.is_first())
       tile.for_each([](Vec& sum, int, int) { sum = zero(); });
     else
       output.load_sums(tile);
-    tile.add_products(rows, panel, block.end - block.begin);
+    // Fetched while the sums are made.
+    for (int r = 0; r < tile_rows(); ++r) __builtin_prefetch(output.y + r * output.row_pitch, 1);
+    tile.add_products(rows, panel, stretches);
     if (block.is_last())
       output.finish(tile);
     else
@@ -170,7 +202,8 @@ template <int num_vectors>
 
 // The same where y ends inside a vector: on copies that are a panel wide.
 inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const float* panel,
-                          std::int64_t num_columns, const DepthBlock& block, const Output& output) {
+                          const Stretches& stretches, std::int64_t num_columns,
+                          const DepthBlock& block, const Output& output) {
   float y[kTileRows * kPanel], residual[kTileRows * kPanel], column_bias[kPanel];
   const auto copy_in = [&](float* to, std::int64_t count, const float* from, std::int64_t pitch) {
     for (std::int64_t r = 0; r < count; ++r, to += kPanel, from += pitch)
@@ -186,17 +219,35 @@ inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const
                       output.residual ? residual : nullptr,
                       output.activation};
   const auto multiply = num_columns <= kLanes ? multiply_vectors<1> : multiply_vectors<2>;
-  multiply(rows, num_rows, panel, block, copies);
+  multiply(rows, num_rows, panel, stretches, block, copies);
   for (std::int64_t r = 0; r < num_rows; ++r)
     std::copy_n(y + r * kPanel, num_columns, output.y + r * output.row_pitch);
 }
 
 // Up to kTileRows rows by one panel, of which y may have only the first columns.
 inline void multiply_tile(const float* const* rows, std::int64_t num_rows, const float* panel,
-                          std::int64_t num_columns, const DepthBlock& block, const Output& output) {
-  if (num_columns >= kPanel) return multiply_vectors<2>(rows, num_rows, panel, block, output);
-  if (num_columns == kLanes) return multiply_vectors<1>(rows, num_rows, panel, block, output);
-  multiply_edge(rows, num_rows, panel, num_columns, block, output);
+                          const Stretches& stretches, std::int64_t num_columns,
+                          const DepthBlock& block, const Output& output) {
+  if (num_columns >= kPanel)
+    return multiply_vectors<2>(rows, num_rows, panel, stretches, block, output);
+  if (num_columns == kLanes)
+    return multiply_vectors<1>(rows, num_rows, panel, stretches, block, output);
+  multiply_edge(rows, num_rows, panel, stretches, num_columns, block, output);
+}
+
+// Calls body(first, count) for the tiles that `num_rows` rows are cut into.
+template <class Body>
+void for_row_tiles(std::int64_t num_rows, const Body& body) {
+  std::int64_t row = 0;
+  while (row < num_rows) {
+    const std::int64_t left = num_rows - row;
+    // The last two tiles share what is left: a tile of one row would wait for its sums.
+    const std::int64_t count = left >= 2 * kTileRows ? kTileRows
+                               : left > kTileRows    ? divide_up(left, 2)
+                                                     : left;
+    body(row, count);
+    row += count;
+  }
 }
 
 // Rows by panels, one block of depth. row_at(r) points at a row's value at block.begin; `panels`
@@ -205,22 +256,17 @@ template <class RowAt>
 void multiply_block(std::int64_t num_rows, const RowAt& row_at, std::int64_t num_columns,
                     const float* panels, std::int64_t panel_pitch, const DepthBlock& block,
                     const Output& output) {
+  const Stretch all{0, block.end - block.begin, 0};
   for (std::int64_t strip = 0; strip < num_rows; strip += kStripRows) {
-    const std::int64_t strip_end = std::min(strip + kStripRows, num_rows);
+    const std::int64_t strip_rows = std::min(kStripRows, num_rows - strip);
     for (std::int64_t column = 0; column < num_columns; column += kPanel) {
       const float* panel = panels + column / kPanel * panel_pitch;
-      std::int64_t row = strip;
-      while (row < strip_end) {
-        const std::int64_t left = strip_end - row;
-        // The last two tiles share what is left: a tile of one row would wait for its sums.
-        const std::int64_t count = left >= 2 * kTileRows ? kTileRows
-                                   : left > kTileRows    ? divide_up(left, 2)
-                                                         : left;
+      for_row_tiles(strip_rows, [&](std::int64_t first, std::int64_t count) {
         const float* rows[kTileRows];
-        for (std::int64_t r = 0; r < count; ++r) rows[r] = row_at(row + r);
-        multiply_tile(rows, count, panel, num_columns - column, block, output.at(row, column));
-        row += count;
-      }
+        for (std::int64_t r = 0; r < count; ++r) rows[r] = row_at(strip + first + r);
+        multiply_tile(rows, count, panel, {&all, 1}, num_columns - column, block,
+                      output.at(strip + first, column));
+      });
     }
   }
 }

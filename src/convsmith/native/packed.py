@@ -64,6 +64,11 @@ def fingerprint(values: Tensor) -> int:
 def pack_panels(weight: Tensor) -> Tensor:
     """A matrix (columns, depth, 1, ...) as the panels of gemm.h; any strides."""
     columns, depth = weight.shape[:2]
-    panels = weight.new_empty(-(-columns // _WIDEST_PANEL) * _WIDEST_PANEL * depth)
+    panels = weight.new_empty(panel_floats(columns, depth))
     run("pack_panels", weight.data_ptr(), panels.data_ptr(), columns, depth, *weight.stride()[:2])
     return panels
+
+
+def panel_floats(columns: int, depth: int) -> int:
+    """What `pack_panels` makes room for, whatever the target."""
+    return -(-columns // _WIDEST_PANEL) * _WIDEST_PANEL * depth

@@ -81,19 +81,6 @@ class PixelWalk {
   std::int64_t w, h, d, n;
 };
 
-// How [0, count) is cut: into pieces of `size`, a multiple of `unit`, no larger than `most`, and
-// one for each thread if there are units enough.
-struct Pieces {
-  std::int64_t size, number;
-
-  Pieces(std::int64_t count, std::int64_t unit, std::int64_t most, std::int64_t wanted) {
-    const std::int64_t units = divide_up(count, unit);
-    number = std::max(divide_up(count, most), std::min(wanted, units));
-    size = divide_up(units, number) * unit;
-    number = divide_up(count, size);
-  }
-};
-
 // Channels of x lie side by side (stride_c == 1).
 inline Status pointwise_channels_last(const PointwiseArgs& a) {
   if (const Status status = check(a); status != Status::ok) return status;

@@ -120,12 +120,11 @@ struct DepthwiseConv2d {
             (i * a.out_w + j) * out_column_stride);
   }
 
-  // Those of a block, in place if they are kLanes.
+  // Of the blocks from this one on; the last one's may not fill a vector and are copied to `room`.
   const float* biases(std::int64_t block, float (&room)[kLanes]) const {
-    const std::int64_t first = block * kLanes;
-    if (a.bias && first + kLanes <= filters) return a.bias + first;
-    for (std::int64_t lane = 0; lane < kLanes; ++lane)
-      room[lane] = a.bias && first + lane < filters ? a.bias[first + lane] : 0;
+    const std::int64_t first = block * kLanes, left = filters - first;
+    if (!a.bias || left >= kLanes) return a.bias ? a.bias + first : nullptr;
+    std::fill(std::copy_n(a.bias + first, left, room), room + kLanes, 0.0f);
     return room;
   }
 
@@ -134,6 +133,7 @@ struct DepthwiseConv2d {
   void sum_rows(const DepthwiseImage& image, std::int64_t first_row, std::int64_t first_column,
                 std::int64_t columns, std::int64_t first_block, std::int64_t blocks,
                 DepthwiseRow upper, DepthwiseRow lower, std::int64_t pitch) const {
+    float room[kLanes];
     DepthwiseTile tile{.image = image,
                        .kernel_h = a.kernel_h,
                        .kernel_w = a.kernel_w,
@@ -146,31 +146,30 @@ struct DepthwiseConv2d {
                        .rows = steps_inside(first_row, a.dilation_h,
                                             a.kernel_h + (lower ? plan.lower_taps : 0), image.rows),
                        .activation = static_cast<Activation>(a.activation),
-                       .weights = nullptr,
-                       .bias = nullptr,
+                       .blocks = blocks,
+                       .weights = a.weights + first_block * taps * kLanes,
+                       .bias = biases(first_block, room),
                        .upper = {},
                        .lower = {},
                        .to_pitch = plan.column_step * pitch};
-    float room[kLanes];
     // The phases of a dilation pass side by side, so that they find each other's pixels in the
     // first cache.
     const std::int64_t step = plan.column_step, steps = divide_up(columns, step);
-    for (std::int64_t first = 0, left = steps; left > 0;) {
-      const std::int64_t most = divide_up(left, divide_up(left, plan.tile.max_columns));
-      for (std::int64_t j = first * step; j < std::min((first + 1) * step, columns); ++j) {
-        const std::int64_t width = std::min(most, divide_up(columns - j, step));
+    const std::int64_t whole_phases = columns - (steps - 1) * step;  // the others are one shorter
+    const std::int64_t tiles = divide_up(steps, plan.tile.max_columns);
+    const std::int64_t narrow = steps / tiles, wide_tiles = steps % tiles;
+    for (std::int64_t t = 0, first = 0; t < tiles; ++t) {
+      const std::int64_t most = narrow + (t < wide_tiles);
+      for (std::int64_t phase = 0; phase < std::min(step, columns); ++phase) {
+        const std::int64_t width = std::min(most, steps - (phase >= whole_phases) - first);
+        if (width == 0) continue;
+        const std::int64_t j = first * step + phase;
         tile.first_column = first_column + j * a.stride_w;
-        for (std::int64_t block = 0; block < blocks; ++block) {
-          tile.image.pixels = image.pixels + block * kLanes;
-          tile.weights = a.weights + (first_block + block) * taps * kLanes;
-          tile.bias = biases(first_block + block, room);
-          tile.upper = upper + (j * pitch + block * kLanes);
-          tile.lower = lower + (j * pitch + block * kLanes);
-          plan.tile.run[width - 1](tile);
-        }
+        tile.upper = upper + j * pitch;
+        tile.lower = lower + j * pitch;
+        plan.tile.run[width - 1](tile);
       }
       first += most;
-      left -= most;
     }
   }
 
@@ -232,7 +231,7 @@ struct DepthwiseTiles {
     return std::min(a.out_h, wanted / a.stride_h + 1);
   }
 
-  DepthwiseLanes lanes(std::int64_t n, std::int64_t block) const {
+  DepthwiseLanes lanes_of(std::int64_t n, std::int64_t block) const {
     DepthwiseLanes lanes;
     const std::int64_t first = block * kLanes;
     lanes.row_stride = a.stride_y;
@@ -254,9 +253,10 @@ struct DepthwiseTiles {
     const DepthwiseReach rows(i, out_rows, a.stride_h, a.top, span_h, a.h);
     const DepthwiseReach columns(j, out_columns, a.stride_w, a.left, span_w, a.w);
 
+    const DepthwiseLanes lanes = lanes_of(n, block);
     const std::int64_t pitch = columns.size() * pixel;
     for (std::int64_t row = rows.begin; row < rows.end; ++row)
-      gather(n, block, row, columns, scratch + (row - rows.begin) * pitch);
+      gather(lanes, n, row, columns, scratch + (row - rows.begin) * pitch);
 
     const DepthwiseImage image{scratch, rows.size(), columns.size(), pitch, pixel};
     const std::int64_t channels = std::min(kLanes, conv.filters - block * kLanes);  // of a block
@@ -301,10 +301,10 @@ struct DepthwiseTiles {
     return {room, residual};
   }
 
-  void gather(std::int64_t n, std::int64_t block, std::int64_t row, const DepthwiseReach& columns,
-              float* pixels) const {
+  void gather(const DepthwiseLanes& lanes, std::int64_t n, std::int64_t row,
+              const DepthwiseReach& columns, float* pixels) const {
     if (depth == 1) {
-      lanes(n, block).gather_row(row, columns.begin, columns.size(), pixels);
+      lanes.gather_row(row, columns.begin, columns.size(), pixels);
       return;
     }
     const float* const from = a.x + n * a.stride_n + row * a.stride_y;

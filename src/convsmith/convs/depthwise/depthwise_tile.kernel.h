@@ -3,6 +3,13 @@
 // read the same inputs, kLanes channels deep. Each sum has one accumulator, starts at zero and
 // takes the taps that read the image row by row.
 
+// The same pointer, of which the compiler knows nothing: it loads what it needs when it needs it,
+// instead of keeping what it might need again in registers that the sums live in.
+inline const float* unknown(const float* pointer) {
+  asm("" : "+r"(pointer));
+  return pointer;
+}
+
 // Pixels of kLanes channels each.
 struct DepthwiseImage {
   const float* pixels;
@@ -18,8 +25,10 @@ struct DepthwiseSteps {
 // The steps t in [0, count) with 0 <= first + t * step < size.
 inline DepthwiseSteps steps_inside(std::int64_t first, std::int64_t step, std::int64_t count,
                                    std::int64_t size) {
-  const std::int64_t begin = first >= 0 ? 0 : (step - 1 - first) / step;
-  const std::int64_t end = first >= size ? 0 : (size - 1 - first) / step + 1;
+  // A division costs as much as a dozen multiply-adds of vectors.
+  const auto divide = [&](std::int64_t a) { return step == 1 ? a : a / step; };
+  const std::int64_t begin = first >= 0 ? 0 : divide(step - 1 - first);
+  const std::int64_t end = first >= size ? 0 : divide(size - 1 - first) + 1;
   return {std::min(begin, count), std::min(end, count)};
 }
 
@@ -34,6 +43,7 @@ struct DepthwiseRow {
   }
 };
 
+// The same columns of neighbouring blocks of channels, one after the other.
 struct DepthwiseTile {
   DepthwiseImage image;
   std::int64_t kernel_h, kernel_w, dilation_h, dilation_w;
@@ -42,22 +52,33 @@ struct DepthwiseTile {
   std::int64_t lower_taps;  // rows of taps by which the lower row of outputs lags, if there is one
   DepthwiseSteps rows;      // of taps, of the upper row and then the lower one, inside the image
   Activation activation;
-  const float* weights;  // [tap][kLanes]
-  const float* bias;     // [kLanes]
+  std::int64_t blocks;
+  const float* weights;  // [block][tap][kLanes]
+  const float* bias;     // [block][kLanes], or null
   DepthwiseRow upper, lower;
   std::int64_t to_pitch;  // in floats, from one output of the tile to the next
 
-  const float* row(std::int64_t tap) const {
-    return image.pixels + (first_row + tap * dilation_h) * image.row_pitch;
+  // What the first output reads by the first tap of a row of taps.
+  const float* row(std::int64_t tap, std::int64_t block) const {
+    return image.pixels + (first_row + tap * dilation_h) * image.row_pitch +
+           first_column * image.column_pitch + block * kLanes;
+  }
+
+  const float* weights_of(std::int64_t block) const {
+    return weights + block * kernel_h * kernel_w * kLanes;
   }
 
   // Sums to y, through the activations of most networks in registers; the costlier ones take y up
   // again from the first cache, so that every tile need not carry a copy of them.
   template <int kColumns>
-  [[gnu::always_inline]] void finish(Vec (&sums)[kColumns], DepthwiseRow to) const {
-    const Vec offset = load(bias);
+  [[gnu::always_inline]] void finish(Vec (&sums)[kColumns], DepthwiseRow row,
+                                     std::int64_t block) const {
+    const DepthwiseRow to = row + block * kLanes;
+    if (bias) {
+      const Vec offset = load(bias + block * kLanes);
 #pragma GCC unroll 28
-    for (int q = 0; q < kColumns; ++q) sums[q] += offset;
+      for (int q = 0; q < kColumns; ++q) sums[q] += offset;
+    }
     if (to.residual) {
 #pragma GCC unroll 28
       for (int q = 0; q < kColumns; ++q) sums[q] += load(to.residual + q * to_pitch);
@@ -90,27 +111,34 @@ struct DepthwiseByTaps {
 
   template <int kColumns>
   static void run(const DepthwiseTile& tile) {
-    const std::int64_t pitch = tile.image.column_pitch;
     const std::int64_t last_column = tile.first_column + (kColumns - 1) * tile.column_stride;
     const auto left =
         steps_inside(tile.first_column, tile.dilation_w, tile.kernel_w, tile.image.columns);
     const auto right =
         steps_inside(last_column, tile.dilation_w, tile.kernel_w, tile.image.columns);
+    for (std::int64_t block = 0; block < tile.blocks; ++block)
+      sum<kColumns>(tile, block, left, right);
+  }
+
+  // The taps [left.begin, left.end) of the first output read the image, and those of the last.
+  template <int kColumns>
+  [[gnu::always_inline]] static void sum(const DepthwiseTile& tile, std::int64_t block,
+                                         DepthwiseSteps left, DepthwiseSteps right) {
+    const std::int64_t pitch = tile.image.column_pitch;
     const std::int64_t all_end = std::max(left.begin, right.end);
     Vec sums[kColumns] = {};
-
     for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
-      const float* weights = tile.weights + r * tile.kernel_w * kLanes;
-      const float* row = tile.row(r);
+      const float* weights = tile.weights_of(block) + r * tile.kernel_w * kLanes;
+      const float* row = tile.row(r, block);
       const auto add_where_inside = [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t t = begin; t < end; ++t) {
           const Vec weight = load(weights + t * kLanes);
-          const std::int64_t first = tile.first_column + t * tile.dilation_w;
 #pragma GCC unroll 28
           for (int q = 0; q < kColumns; ++q) {
-            const std::int64_t column = first + q * tile.column_stride;
+            const std::int64_t step = t * tile.dilation_w + q * tile.column_stride;
+            const std::int64_t column = tile.first_column + step;
             if (column >= 0 && column < tile.image.columns)
-              sums[q] = mul_add(load(row + column * pitch), weight, sums[q]);
+              sums[q] = mul_add(load(row + step * pitch), weight, sums[q]);
           }
         }
       };
@@ -118,21 +146,22 @@ struct DepthwiseByTaps {
       add_where_inside(right.begin, std::min(left.begin, left.end));
       for (std::int64_t t = left.begin; t < right.end; ++t) {
         const Vec weight = load(weights + t * kLanes);
-        const float* from = row + (tile.first_column + t * tile.dilation_w) * pitch;
+        const float* from = row + t * tile.dilation_w * pitch;
 #pragma GCC unroll 28
         for (int q = 0; q < kColumns; ++q)
           sums[q] = mul_add(load(from + q * tile.column_stride * pitch), weight, sums[q]);
       }
       add_where_inside(all_end, left.end);
     }
-    tile.finish(sums, tile.upper);
+    tile.finish(sums, tile.upper, block);
   }
 };
 
 // Two rows, whose windows overlap, by an odd kernel that is known here. Each vector of the image is
 // loaded once and multiplies all weights of its row that meet it, in both windows. Outputs lie one
 // dilation apart, so that dilated windows overlap like others. A 3x3 keeps two rows of weights in
-// registers: half a load for each multiply-add.
+// registers: half a load for each multiply-add. Away from the upper and lower border its rows are
+// written out, since what a loop over them costs would be a quarter of the whole.
 template <int kTaps, int kStride>
 struct DepthwiseSliding {
   static constexpr int kMaxColumns = kLanes == 16 ? (kTaps == 3 ? 8 : 12) : (kTaps == 3 ? 4 : 6);
@@ -142,30 +171,50 @@ struct DepthwiseSliding {
     constexpr int kReach = (kColumns - 1) * kStride + kTaps;
     const auto inside =
         steps_inside(tile.first_column, tile.dilation_w, kReach, tile.image.columns);
-    if (inside.begin == 0 && inside.end == kReach)
-      sum<kColumns, false>(tile, inside);
-    else
-      sum<kColumns, true>(tile, inside);
+    const bool has_all_columns = inside.begin == 0 && inside.end == kReach;
+    const bool has_all_rows = kTaps == 3 && tile.kernel_h == kTaps && tile.lower &&
+                              tile.lower_taps == kStride && tile.rows.begin == 0 &&
+                              tile.rows.end == kTaps + kStride;
+    for (std::int64_t block = 0; block < tile.blocks; ++block)
+      if (has_all_columns && has_all_rows)
+        sum<kColumns, false, true>(tile, block, inside);
+      else if (has_all_columns)
+        sum<kColumns, false, false>(tile, block, inside);
+      else if (has_all_rows)
+        sum<kColumns, true, true>(tile, block, inside);
+      else
+        sum<kColumns, true, false>(tile, block, inside);
   }
 
-  template <int kColumns, bool kAtBorder>
-  static void sum(const DepthwiseTile& tile, DepthwiseSteps inside) {
+  template <int kColumns, bool kAtBorder, bool kAllRows>
+  [[gnu::always_inline]] static void sum(const DepthwiseTile& tile, std::int64_t block,
+                                         DepthwiseSteps inside) {
     const std::int64_t step = tile.dilation_w * tile.image.column_pitch;
+    const std::int64_t row_step = tile.dilation_h * tile.image.row_pitch;
     Vec upper[kColumns] = {}, lower[kColumns] = {};
-    for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
-      const float* from = tile.row(r) + tile.first_column * tile.image.column_pitch;
-      const float* weights = tile.weights + r * kTaps * kLanes;
-      const float* lower_weights = weights - tile.lower_taps * kTaps * kLanes;
-      const bool for_upper = r < tile.kernel_h, for_lower = tile.lower && r >= tile.lower_taps;
+    const float* from = tile.row(tile.rows.begin, block);
+    const float* weights = tile.weights_of(block) + tile.rows.begin * kTaps * kLanes;
+    const auto add = [&](bool for_upper, bool for_lower,
+                         std::int64_t lag) __attribute__((always_inline)) {
+      const float* lower_weights = weights - lag * kTaps * kLanes;
       if (for_upper && for_lower)
         add_row<kColumns, kAtBorder>(from, step, inside, weights, upper, lower_weights, lower);
       else if (for_upper)
         add_row<kColumns, kAtBorder>(from, step, inside, weights, upper);
       else if (for_lower)
         add_row<kColumns, kAtBorder>(from, step, inside, lower_weights, lower);
+      from += row_step;
+      weights += kTaps * kLanes;
+    };
+    if constexpr (kAllRows) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kTaps + kStride; ++r) add(r < kTaps, r >= kStride, kStride);
+    } else {
+      for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r)
+        add(r < tile.kernel_h, tile.lower && r >= tile.lower_taps, tile.lower_taps);
     }
-    tile.finish(upper, tile.upper);
-    if (tile.lower) tile.finish(lower, tile.lower);
+    tile.finish(upper, tile.upper, block);
+    if (kAllRows || tile.lower) tile.finish(lower, tile.lower, block);
   }
 
   // One row of the image into the sums of one or two rows of outputs.
@@ -194,7 +243,8 @@ struct DepthwiseSliding {
 };
 
 // The same for kernels of any width at stride 1; worth it where the kernel is twice as wide as the
-// tile, since every pixel near the ends of a window asks whom it meets.
+// tile, since every pixel near the ends of a window asks whom it meets. The registers belong to the
+// sums: each multiply-add takes its weight from memory, and two such loads are done in a cycle.
 struct DepthwiseSlidingWide {
   static constexpr int kMaxColumns = kLanes == 16 ? 12 : 5;
 
@@ -204,21 +254,24 @@ struct DepthwiseSlidingWide {
     const std::int64_t row_taps = tile.kernel_w * kLanes;
     const auto inside = steps_inside(tile.first_column, tile.dilation_w,
                                      kColumns - 1 + tile.kernel_w, tile.image.columns);
-    Vec upper[kColumns] = {}, lower[kColumns] = {};
-    for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
-      const float* from = tile.row(r) + tile.first_column * tile.image.column_pitch;
-      const float* weights = tile.weights + r * row_taps;
-      const float* lower_weights = weights - tile.lower_taps * row_taps;
-      const bool for_upper = r < tile.kernel_h, for_lower = tile.lower && r >= tile.lower_taps;
-      if (for_upper && for_lower)
-        add_row<kColumns>(tile.kernel_w, from, step, inside, weights, upper, lower_weights, lower);
-      else if (for_upper)
-        add_row<kColumns>(tile.kernel_w, from, step, inside, weights, upper);
-      else if (for_lower)
-        add_row<kColumns>(tile.kernel_w, from, step, inside, lower_weights, lower);
+    for (std::int64_t block = 0; block < tile.blocks; ++block) {
+      Vec upper[kColumns] = {}, lower[kColumns] = {};
+      for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
+        const float* from = tile.row(r, block);
+        const float* weights = tile.weights_of(block) + r * row_taps;
+        const float* lower_weights = weights - tile.lower_taps * row_taps;
+        const bool for_upper = r < tile.kernel_h, for_lower = tile.lower && r >= tile.lower_taps;
+        if (for_upper && for_lower)
+          add_row<kColumns>(tile.kernel_w, from, step, inside, weights, upper, lower_weights,
+                            lower);
+        else if (for_upper)
+          add_row<kColumns>(tile.kernel_w, from, step, inside, weights, upper);
+        else if (for_lower)
+          add_row<kColumns>(tile.kernel_w, from, step, inside, lower_weights, lower);
+      }
+      tile.finish(upper, tile.upper, block);
+      if (tile.lower) tile.finish(lower, tile.lower, block);
     }
-    tile.finish(upper, tile.upper);
-    if (tile.lower) tile.finish(lower, tile.lower);
   }
 
   template <int kColumns, class... WeightsAndSums>
@@ -238,10 +291,11 @@ struct DepthwiseSlidingWide {
   [[gnu::always_inline]] static void add_pixel(std::int64_t u, std::int64_t taps, Vec pixel,
                                                const float* weights, Vec (&sums)[kColumns],
                                                More&... more) {
+    const float* const from = unknown(weights);
 #pragma GCC unroll 16
     for (int q = 0; q < kColumns; ++q)
       if (!kSome || (u >= q && u - q < taps))
-        sums[q] = mul_add(pixel, load(weights + (u - q) * kLanes), sums[q]);
+        sums[q] = mul_add(pixel, load(from + (u - q) * kLanes), sums[q]);
     if constexpr (sizeof...(More) > 0) add_pixel<kColumns, kSome>(u, taps, pixel, more...);
   }
 };

@@ -26,12 +26,12 @@ def checked_mode(mode: str) -> str:
 
 def resolve(
     padding: Padding,
-    x: Tensor,
+    shape: Sequence[int],
     kernel_size: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
 ) -> Pairs:
-    """(before, after) per axis for this input; 'same' with any stride.
+    """(before, after) per axis for an input of this shape; 'same' with any stride.
 
     Raises:
         ShapeError: if 'same' meets an input or a kernel of another number of axes, or an int64
@@ -43,12 +43,12 @@ def resolve(
     pairs = padding_pairs(padding, axes)
     if pairs != "same":
         return pairs
-    if x.ndim not in (axes + 1, axes + 2) or len(kernel_size) != axes:
+    if len(shape) not in (axes + 1, axes + 2) or len(kernel_size) != axes:
         raise ShapeError(
-            f"padding 'same': input {tuple(x.shape)} and kernel {tuple(kernel_size)} do not have "
+            f"padding 'same': input {tuple(shape)} and kernel {tuple(kernel_size)} do not have "
             f"{axes} spatial axes"
         )
-    sizes = x.shape[-axes:]
+    sizes = shape[-axes:]
     return tuple(
         same_padding(*row) for row in zip(sizes, kernel_size, stride, dilation, strict=True)
     )

@@ -31,6 +31,7 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channel
 @pytest.fixture(autouse=True)
 def _in_inference(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No gradients, the core wherever it serves, and an output that shows what it leaves out."""
+    monkeypatch.setattr(core, "may_be_faster", lambda *_: True)
     monkeypatch.setattr(core, "is_faster", lambda *_: True)
     monkeypatch.setattr(
         native, "new_output", lambda like, shape: like.new_full(shape, float("nan"))
@@ -324,16 +325,31 @@ def test_the_core_is_taken_where_torch_is_slow_and_not_elsewhere(
     run = native.run
     monkeypatch.setattr(native, "run", lambda name, *n: (calls.append(name), run(name, *n))[1])
 
-    def goes_to_the_core(layer: nn.Module, size: int) -> bool:
+    def goes_to_the_core(
+        layer: nn.Module, size: int, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> bool:
         calls.clear()
-        layer(torch.randn(1, layer.in_channels, size, size))
+        x = torch.randn(1, layer.in_channels, size, size)
+        layer(x.contiguous(memory_format=memory_format))
         return "depthwise_conv2d" in calls
 
-    assert goes_to_the_core(DepthwiseConv2d(128, 3, padding=1, depth_multiplier=2), 56)
-    assert goes_to_the_core(DepthwiseConv2d(128, 3, padding=12, dilation=12), 56)
-    assert goes_to_the_core(DepthwiseConv2d(96, 7, padding=3), 56)
-    assert goes_to_the_core(DepthwiseConv2d(64, 31, padding=15), 14)
-    assert not goes_to_the_core(DepthwiseConv2d(128, 3, padding=1), 56)
-    assert not goes_to_the_core(DepthwiseConv2d(128, 5, padding=2, stride=2), 56)
-    assert not goes_to_the_core(DepthwiseConv2d(16, 7, padding=3), 56)
-    assert not goes_to_the_core(DepthwiseConv2d(128, 7, padding=3), 7)
+    last = torch.channels_last
+    for memory_format in FORMATS.values():
+        assert goes_to_the_core(
+            DepthwiseConv2d(128, 3, padding=1, depth_multiplier=2), 56, memory_format
+        )
+        assert goes_to_the_core(DepthwiseConv2d(128, 3, padding=12, dilation=12), 56, memory_format)
+        assert goes_to_the_core(DepthwiseConv2d(96, 7, padding=3), 56, memory_format)
+        assert goes_to_the_core(DepthwiseConv2d(64, 31, padding=15), 14, memory_format)
+        assert not goes_to_the_core(DepthwiseConv2d(64, 9, padding=4), 56, memory_format)
+        assert not goes_to_the_core(DepthwiseConv2d(16, 7, padding=3), 56, memory_format)
+        assert not goes_to_the_core(DepthwiseConv2d(128, 3, padding=1), 7, memory_format)
+    for layer in (
+        DepthwiseConv2d(128, 3, padding=1),
+        DepthwiseConv2d(128, 3, padding=2, dilation=2),
+        DepthwiseConv2d(128, 5, padding=2, stride=2),
+    ):
+        assert goes_to_the_core(layer, 56)
+        assert not goes_to_the_core(layer, 56, last)
+    assert not goes_to_the_core(DepthwiseConv2d(128, 5, padding=2, stride=3), 112)
+    assert not goes_to_the_core(DepthwiseConv2d(64, 3, padding=1, stride=4), 112)

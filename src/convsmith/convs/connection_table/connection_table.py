@@ -67,7 +67,7 @@ def reference(
     table = checked_table(table)
     kernel_size = weight.shape[1:]
     stride, dilation = per_axis("stride", stride, 2), per_axis("dilation", dilation, 2)
-    x = pad(x, resolve(padding, x, kernel_size, stride, dilation))
+    x = pad(x, resolve(padding, x.shape, kernel_size, stride, dilation))
     maps: dict[int, Tensor] = {}
     for t, (i, o) in enumerate(table):
         for tap, view in windows(x[..., i, :, :], kernel_size, stride, dilation):
@@ -213,7 +213,7 @@ class TableConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         padding: Padding = self.padding
         if self.padding_mode != "zeros":
-            pairs = resolve(padding, x, self.kernel_size, self.stride, self.dilation)
+            pairs = resolve(padding, x.shape, self.kernel_size, self.stride, self.dilation)
             x, padding = pad(x, pairs, self.padding_mode), 0
         weight = _dense_weight(self.weight, self.table, self.in_channels)
         return conv2d(x, weight, self.bias, self.stride, padding, self.dilation)

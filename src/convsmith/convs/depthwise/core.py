@@ -16,6 +16,8 @@ from convsmith.native.packed import packed
 # The most lanes of any target: rounded up to it, the packed weights of every target fit.
 _MOST_LANES = 16
 
+_LEAST_MACS = 1_800_000
+
 
 def serves(x: Tensor, weight: Tensor, bias: Tensor | None, channels: int) -> bool:
     """Whether the core computes this, and nothing but the core would see it.
@@ -38,19 +40,32 @@ def serves(x: Tensor, weight: Tensor, bias: Tensor | None, channels: int) -> boo
     )
 
 
-def is_faster(x: Tensor, weight: Tensor, axes: Sequence[Axis]) -> bool:
-    """The fixed rule, measured by bench/depthwise.py: where torch falls off its fast path.
+def may_be_faster(x: Tensor, weight: Tensor) -> bool:
+    """What `is_faster` knows before the windows: smaller work would show the call itself."""
+    channels = x.shape[1]
+    return x.ndim == 4 and channels >= 32 and x.numel() // channels * weight.numel() >= _LEAST_MACS
 
-    That is with a depth multiplier, and where the window reaches more than six columns into the
-    padding; a large kernel at stride 1 gains as well. 3x3, strides and one axis stay with torch, as
-    does work so small that the call itself would show.
+
+def is_faster(x: Tensor, weight: Tensor, axes: Sequence[Axis]) -> bool:
+    """The fixed rule, measured by bench/depthwise.py.
+
+    Torch falls off its fast path with a depth multiplier, and where the window reaches more than
+    six columns into the padding. Else ours has to have a tile that slides along the row: then it is
+    faster on a contiguous image, and with large windows at stride 1 in channels last too.
     """
     channels, columns = x.shape[1], axes[-1]
     macs = weight.numel() * x.shape[0] * prod(n // a.stride for n, a in _sizes(x, axes))
-    if len(axes) != 2 or channels < 32 or macs < 2_000_000:
+    if not may_be_faster(x, weight) or macs < _LEAST_MACS:
+        return False
+    if len(weight) > channels or columns.before > 6:
+        return True
+    slides = columns.kernel in (3, 5) or (
+        columns.stride == 1 and (columns.kernel == 7 or columns.kernel > 10)
+    )
+    if columns.stride > 2 or not slides:
         return False
     is_large = all(a.kernel >= 5 and a.stride == a.dilation == 1 for a in axes)
-    return len(weight) > channels or columns.before > 6 or is_large
+    return is_large or not is_channels_last(x)
 
 
 def convolve(

@@ -73,8 +73,7 @@ def _windows(
 ) -> tuple[Axis, ...]:
     strides = per_axis("stride", stride, len(kernel))
     dilations = per_axis("dilation", dilation, len(kernel))
-    x = torch.empty(shape, device="meta")  # of which only the shape matters
-    pairs = resolve(padding, x, kernel, strides, dilations)
+    pairs = resolve(padding, shape, kernel, strides, dilations)
     rows = zip(kernel, strides, pairs, dilations, strict=True)
     return tuple(Axis(k, s, *p, d) for k, s, p, d in rows)
 
@@ -102,7 +101,7 @@ def _convolve(
     windows: Callable[..., tuple[Axis, ...]] = _windows,
 ) -> Tensor:
     """By the core where it may be called directly, else by torch."""
-    if axes < 3 and core.serves(x, weight, bias, channels):
+    if axes < 3 and core.serves(x, weight, bias, channels) and core.may_be_faster(x, weight):
         sizes = windows(x.shape, weight.shape[2:], stride, padding, dilation)
         y = core.convolve(x, weight, bias, sizes) if core.is_faster(x, weight, sizes) else None
         if y is not None:

@@ -43,7 +43,7 @@ def reference(
     kernel_size = weight.shape[2:]
     axes = len(kernel_size)
     stride, dilation = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
-    x = pad(x, resolve(padding, x, kernel_size, stride, dilation))
+    x = pad(x, resolve(padding, x.shape, kernel_size, stride, dilation))
     steps = [Axis(k, dilation=d) for k, d in zip(kernel_size, dilation, strict=True)]
     reach = [axis.output_size(n) for axis, n in zip(steps, x.shape[-axes:], strict=True)]
     y = x.new_zeros(())

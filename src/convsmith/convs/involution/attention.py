@@ -70,7 +70,7 @@ class NeighbourComparison(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        pairs = resolve("same", x, self.kernel_size, self.stride, (1, 1))
+        pairs = resolve("same", x.shape, self.kernel_size, self.stride, (1, 1))
         heads = (self.num_heads, -1)
         queries = self.queries(self._centres(x, pairs)).unflatten(1, heads)
         keys = pad(self.keys(x), pairs).unflatten(1, heads)

@@ -24,7 +24,7 @@ def reference(
     axes = x.ndim - 2
     kernel_size = _kernel_size(kernels.shape[2], axes, kernel_size)
     stride, dilation = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
-    grouped = pad(x, resolve("same", x, kernel_size, stride, dilation)).unflatten(
+    grouped = pad(x, resolve("same", x.shape, kernel_size, stride, dilation)).unflatten(
         1, (kernels.shape[1], -1)
     )
     y = x.new_zeros(())
@@ -49,7 +49,7 @@ def involution1d(
     batched, kernels, sizes, strides, dilations = _checked(
         1, x, kernels, stride, dilation, kernel_size
     )
-    ((before, after),) = resolve("same", x, sizes, strides, dilations)
+    ((before, after),) = resolve("same", x.shape, sizes, strides, dilations)
     y = multiply_add(
         batched.unsqueeze(2),
         kernels.unsqueeze(3),
@@ -101,7 +101,7 @@ def involution2d(
     batched, kernels, sizes, strides, dilations = _checked(
         2, x, kernels, stride, dilation, kernel_size
     )
-    (top, bottom), (left, right) = resolve("same", x, sizes, strides, dilations)
+    (top, bottom), (left, right) = resolve("same", x.shape, sizes, strides, dilations)
     y = multiply_add(
         batched,
         kernels,
@@ -129,7 +129,7 @@ def involution3d(
     batched, kernels, sizes, strides, dilations = _checked(
         3, x, kernels, stride, dilation, kernel_size
     )
-    depth, (top, bottom), (left, right) = resolve("same", x, sizes, strides, dilations)
+    depth, (top, bottom), (left, right) = resolve("same", x.shape, sizes, strides, dilations)
     padded = pad(batched, (depth, (0, 0), (0, 0)))
     slices = kernels.unflatten(2, (sizes[0], -1))  # (n, g, kd, kh*kw, d', h', w')
     y = x.new_zeros(())

@@ -71,7 +71,7 @@ def reference(
     """The sum of the definition, one kernel tap at a time."""
     kernel_size = weight.shape[3:]
     stride, dilation = per_axis("stride", stride, 2), per_axis("dilation", dilation, 2)
-    x = pad(x, resolve(padding, x, kernel_size, stride, dilation))
+    x = pad(x, resolve(padding, x.shape, kernel_size, stride, dilation))
     y = x.new_zeros(())
     for t, (_, view) in enumerate(windows(x, kernel_size, stride, dilation)):
         places = view.shape[-2:]
@@ -121,7 +121,7 @@ def local_conv2d(
             "(places, out, in, kh, kw)"
         )
     places, outputs, inputs, kh, kw = weight.shape
-    pairs = resolve(padding, x, (kh, kw), stride, dilation)
+    pairs = resolve(padding, x.shape, (kh, kw), stride, dilation)
     geometry = Geometry(
         in_channels=inputs,
         out_channels=outputs,

@@ -81,7 +81,7 @@ def in_passes(
         amounts: Padding = pairs if pairs == "same" else _only(axis, pairs, (0, 0))
         steps, gaps = _only(axis, stride, 1), _only(axis, dilation, 1)
         if padding_mode != "zeros":
-            numbers = resolve(amounts, x, _only(axis, kernel_size, 1), steps, gaps)
+            numbers = resolve(amounts, x.shape, _only(axis, kernel_size, 1), steps, gaps)
             x, amounts = pad(x, numbers, padding_mode), 0
         x = convolve(x, weight, bias if axis == axes - 1 else None, steps, amounts, gaps, groups)
     return x

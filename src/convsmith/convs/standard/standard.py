@@ -47,7 +47,7 @@ def reference(
         groups=groups,
     )
     outputs = geometry.output_shape(x.shape)[-axes:]
-    x = pad(x, resolve(padding, x, kernel_size, stride, dilation)).unflatten(
+    x = pad(x, resolve(padding, x.shape, kernel_size, stride, dilation)).unflatten(
         -axes - 1, (groups, 1, -1)
     )
     weight = weight.unflatten(0, (groups, -1))  # (g, o/g, i/g, *kernel)
@@ -74,7 +74,7 @@ def _convolve(
     groups: int,
 ) -> Tensor:
     stride, dilation = per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
-    pairs = resolve(padding, x, weight.shape[2:], stride, dilation)
+    pairs = resolve(padding, x.shape, weight.shape[2:], stride, dilation)
     amounts = symmetric(pairs)
     if amounts is None:
         x, amounts = pad(x, pairs), (0,) * axes
@@ -232,7 +232,7 @@ class _Convolution(nn.Module):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Padding = self.padding
         if self.padding_mode != "zeros":
-            pairs = resolve(padding, input, self.kernel_size, self.stride, self.dilation)
+            pairs = resolve(padding, input.shape, self.kernel_size, self.stride, self.dilation)
             input, padding = pad(input, pairs, self.padding_mode), 0
         return type(self).function(
             input, weight, bias, self.stride, padding, self.dilation, self.groups

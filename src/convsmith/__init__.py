@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convsmith import models as models
     from convsmith.analysis import analyze as analyze
-    from convsmith.capture import load as load
     from convsmith.convs import *  # noqa: F403  (the list of families is kept there alone)
+    from convsmith.rewrite import load as load
     from convsmith.rewrite import optimize as optimize
     from convsmith.rewrite import to_fully_convolutional as to_fully_convolutional
 
@@ -21,7 +21,7 @@ __version__ = version("convsmith")
 
 _ROOM_OF_TASK = {
     "analyze": "analysis",
-    "load": "capture",
+    "load": "rewrite",
     "optimize": "rewrite",
     "to_fully_convolutional": "rewrite",
 }

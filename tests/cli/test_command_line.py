@@ -114,7 +114,7 @@ def test_a_saved_network_is_a_model_again(convsmith: Callable[..., Done], tmp_pa
     again = convsmith("optimize", folder, "--json", "-q")
     assert again.returncode == 0, again.stderr
     report = json.loads(again.stdout)
-    assert report["certificates"] == []
+    assert not [c for c in report["certificates"] if c["kind"] == "exact"]
     assert report["notes"]
 
 
@@ -153,7 +153,7 @@ def test_a_network_of_ones_own(convsmith: Callable[..., Done]) -> None:
     done = convsmith("optimize", "mine:build", "--input", "1,3,9,9", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert len(report["certificates"]) == 1
+    assert [c["rule"] for c in report["certificates"] if c["kind"] == "exact"] == ["fold_batchnorm"]
     assert report["before"]["top1"] is None
 
 

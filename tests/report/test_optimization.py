@@ -37,6 +37,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "notes": ["inputs are random"],
         "settings": {"timed_rounds": 7},
         "machine": {"cpu": "a processor", "threads": 2},
+        "plan": None,
         **changes,
     }
 
@@ -90,3 +91,40 @@ def test_markup_in_a_name_is_only_text() -> None:
 def test_nothing_is_wider_than_the_terminal() -> None:
     refused = [{"rule": "merge", "where": ["a.b" * 40], "why": "because " * 40}]
     assert max(map(len, text_of(report(refused=refused)).splitlines())) <= 100
+
+
+def choice(**changes: Any) -> dict[str, Any]:
+    return {
+        "where": ["conv1"],
+        "what": "3x3 8->8, relu",
+        "kernel": "direct",
+        "why": "1 ms; next is torch with 2 ms",
+        "ms": {"direct": 1.0, "torch": 2.0, "torch, contiguous": 3.0},
+        **changes,
+    }
+
+
+def test_a_network_left_to_torch_says_so() -> None:
+    assert "Every convolution is left to torch" in text_of(report())
+
+
+def test_layers_of_one_kind_share_a_row() -> None:
+    pair = choice(
+        where=["a", "b"], what="3x3 + 1x1", kernel="both", why="0.5 ms; one by one they take 1 ms"
+    )
+    other = choice(what="5x5", kernel="torch", ms={}, why="the fixed rule")
+    plan = {"choices": [choice(), choice(where=["conv2"]), pair | {"ms": {"both": 0.5}}, other]}
+    text = text_of(report(plan=plan | {"layout_changes": 1}))
+    (line,) = [line for line in text.splitlines() if "3x3 8->8, relu" in line]
+    assert line.split() == ["2x", "3x3", "8->8,", "relu", "direct", "1", "torch:", "2"]
+    assert "one by one they take 1 ms" in text
+    assert "the fixed rule" in text
+    assert "changes 1 time\n" in text
+
+
+def test_many_kinds_of_layers_are_counted() -> None:
+    choices = [choice(what=f"kind {i}") for i in range(40)]
+    text = text_of(report(plan={"choices": choices, "layout_changes": 3}))
+    assert "kind 29" in text
+    assert "kind 30" not in text
+    assert "10 more kinds" in text

@@ -27,7 +27,8 @@ def network():
 def test_the_report_says_what_was_done_and_what_it_costs():
     model, x, y = network().eval(), torch.randn(11, 3, 9, 9), torch.arange(11) % 7
     lines = []
-    optimized = optimize(model, x[:1], images=(x, y), batch_size=4, seed=3, progress=lines.append)
+    settings = {"batch_size": 4, "seed": 3, "math": "strict", "progress": lines.append}
+    optimized = optimize(model, x[:1], images=(x, y), **settings)
     report = json.loads(json.dumps(optimized.report.to_json()))
     rules = [certificate["rule"] for certificate in report["certificates"]]
     assert sorted(rules) == ["drop_inference_noops", "fold_batchnorm", "merge_pointwise"]
@@ -90,14 +91,13 @@ def test_the_result_takes_other_sizes_and_is_saved_and_loaded(tmp_path):
 
 
 def test_nothing_to_do_is_an_answer():
-    report = optimize(
-        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), torch.zeros(1, 3, 6, 6)
-    ).report
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    report = optimize(model, torch.zeros(1, 3, 6, 6), math="strict").report
     assert report.certificates == ()
     assert report.before.macs == report.after.macs
     assert any("no batch-norm (folded already, or never there)" in note for note in report.notes)
     assert "nothing was rewritten: no exact rule applies" in report.notes
-    assert report.max_abs_error == 0
+    assert report.max_rel_error <= report.bound
 
 
 class Two(nn.Module):
@@ -114,7 +114,7 @@ class Two(nn.Module):
 
 def test_several_inputs_and_dictionaries_work():
     model, x, scale = Two().eval(), torch.randn(2, 3, 6, 6), torch.tensor(2.0)
-    optimized = optimize(model, x, kwargs={"scale": scale})
+    optimized = optimize(model, x, kwargs={"scale": scale}, math="strict")
     assert len(optimized.certificates) == 1
     before, after = model(x, scale=scale), optimized.model(x, scale=scale)
     assert after["pair"][1] == 3

@@ -11,7 +11,7 @@ import torch
 
 from convsmith import native
 from convsmith.bench.results import Machine
-from convsmith.rewrite.optimized import machine as described
+from convsmith.rewrite.machine import machine as described
 
 _PACKAGES = ("convsmith", "torch", "numpy", "onnxruntime", "openvino", "onnx")
 _REPEATS = 5

@@ -4,6 +4,7 @@
 model --capture--> Captured (graph, sizes that may vary) --save--> folder --load--> Network
 """
 
+from convsmith.capture.chains import spell_out as spell_out
 from convsmith.capture.exporting import capture as capture
 from convsmith.capture.graph import Captured as Captured
 from convsmith.capture.graph import arguments as arguments
@@ -35,6 +36,7 @@ __all__ = [
     "purpose_of",
     "save",
     "source_line",
+    "spell_out",
     "trace",
     "weight_of",
     "written",

@@ -5,16 +5,21 @@ runs.
 
 import inspect
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import fx
-from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
+from torch.fx.graph import PythonCode, _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
+from convsmith.capture.short_way import short_way
 from convsmith.capture.sizes import Contract
 from convsmith.errors import ArgumentError, ShapeError
+from convsmith.native import call_directly
+from convsmith.native.chains import has_chains
 
 # Names of modules and tensors at the top of a model that would hide the network's own attributes.
 RESERVED = frozenset(dir(fx.GraphModule)) | frozenset(
@@ -60,7 +65,10 @@ class Network(fx.GraphModule):
             return super().__call__(*args, **kwargs)
         leaves = self._leaves(args, kwargs)
         self.contract.check(leaves)
+        short_way = self._short_way(leaves)
         try:
+            if short_way is not None:
+                return short_way(self, *args, **kwargs)
             return super().__call__(*args, **kwargs)
         except ShapeError:
             raise
@@ -73,6 +81,20 @@ class Network(fx.GraphModule):
                 f"{error}. It was {self.contract.describe()}; use sizes the network can take, or "
                 "capture it at these."
             ) from error
+
+    def recompile(self) -> PythonCode:
+        _short_ways.pop(self, None)
+        return super().recompile()
+
+    def _short_way(self, leaves: list[Any]) -> Callable[..., Any] | None:
+        """The code without torch's dispatcher, where nothing but the network would notice."""
+        if self not in _short_ways:
+            _short_ways[self] = short_way(self) if has_chains(self.graph) else None
+        found = _short_ways[self]
+        if found is None or torch.is_grad_enabled() or _is_hooked(self):
+            return None
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return found if call_directly(*tensors) else None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
         with warnings.catch_warnings():
@@ -109,6 +131,20 @@ class Network(fx.GraphModule):
                 f"expected {pytree.treespec_pprint(info.in_spec)}, as at capture."
             )
         return leaves
+
+
+# Made when first asked for, and kept outside of the network, which may be copied and pickled.
+_short_ways: WeakKeyDictionary[Network, Callable[..., Any] | None] = WeakKeyDictionary()
+
+
+def _is_hooked(module: torch.nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or torch.nn.modules.module._has_any_global_hook()
+    )
 
 
 @lru_cache(maxsize=256)

@@ -130,7 +130,7 @@ _PURPOSES = {
 }
 
 # convsmith's own operators, registered by the room of convolutions.
-_OWN = ("convsmith.involution2d.default",)
+_OWN = ("convsmith.convolutions.default", "convsmith.involution2d.default")
 
 _PYTHON: dict[str, Callable[..., Any]] = {
     f"operator.{name}": getattr(operator, name)

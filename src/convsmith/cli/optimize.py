@@ -42,6 +42,10 @@ def run(
         Literal["fast", "strict"],
         typer.Option(help="May a layer round a little more to be faster?"),
     ] = "fast",
+    timing: Annotated[
+        bool,
+        typer.Option(help="Choose kernels by measuring them, and time both networks."),
+    ] = True,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -65,6 +69,7 @@ def run(
             found.example,
             images=_images(images, found.preprocess, is_default=model is None and weights is None),
             math=math,
+            timing=timing,
             seed=seed,
             progress=status.update,
         )

@@ -58,17 +58,41 @@ def run(kernel: str, *integers: int) -> None:
     Raises:
         NativeError: if the core is missing, has no such kernel, or refuses the sizes.
     """
-    if _core is None or kernel not in _INDEX:
+    index = index_of(kernel)
+    try:
+        run_numbered(index, (*integers, torch.get_num_threads()))
+    except (ValueError, OverflowError) as error:
+        raise NativeError(f"native: {kernel} was called with {integers}: {error}.") from None
+
+
+def index_of(kernel: str) -> int:
+    """The number of a kernel, by which `run_numbered` calls it.
+
+    Raises:
+        NativeError: if the core is missing or has no such kernel.
+    """
+    if kernel not in _INDEX:
         raise NativeError(
             f"native: no kernel {kernel!r} (there are: {', '.join(_INDEX) or 'none'}); "
             "ask native.available() first and fall back to the reference."
         )
-    try:
-        status = _core.run(_INDEX[kernel], (*integers, torch.get_num_threads()))
-    except (ValueError, RuntimeError, OverflowError) as error:
-        raise NativeError(f"native: {kernel} was called with {integers}: {error}.") from None
+    return _INDEX[kernel]
+
+
+def run_numbered(index: int, integers: tuple[int, ...]) -> None:
+    """`run` for a caller that knows a kernel by its number, and gives the threads itself."""
+    assert _core is not None  # else there was no number
+    status = _core.run(index, integers)
     if status != 0:
-        raise NativeError(f"native: {kernel} refused {integers}: {_WHY[status]}.")
+        name = list(_INDEX)[index]
+        raise NativeError(f"native: {name} refused {integers}: {_WHY[status]}.")
+
+
+def sampled_fingerprint(values: torch.Tensor) -> int:
+    """A hash of up to 16 values, spread evenly over float32 numbers without gaps in memory."""
+    assert _core is not None  # the caller has asked `available`
+    found: int = _core.sampled_fingerprint(values.data_ptr(), values.numel())
+    return found
 
 
 def new_output(

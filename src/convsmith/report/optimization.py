@@ -13,7 +13,7 @@ from convsmith.report.tables import table
 
 Side = Mapping[str, Any]
 
-_REFUSALS_SHOWN = 8
+_REFUSALS_SHOWN, _KINDS_SHOWN = 8, 30
 
 
 def optimization(report: Mapping[str, Any]) -> RenderableType:
@@ -40,6 +40,7 @@ def _parts(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         f"(relative {report['max_rel_error']:.3g})"
     )
     yield from _certificates(report["certificates"])
+    yield from _plan(report["plan"])
     yield from _refusals(report["refused"])
     for note in report["notes"]:
         yield Padding(Text(f"• {note}"), (0, 0, 0, 2))
@@ -92,6 +93,38 @@ def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[RenderableT
         for c in certificates
     ]
     yield table(["rule", "where", "kind", ">error in float64"], rows, title="  Certificates")
+
+
+def _plan(plan: Mapping[str, Any] | None) -> Iterator[RenderableType]:
+    """How the convolutions are computed; layers of one kind share a row."""
+    if plan is None:
+        yield Text("\n  Every convolution is left to torch.")
+        return
+    kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for choice in plan["choices"]:
+        kinds.setdefault((choice["kernel"], choice["what"]), []).append(choice)
+    rows = [
+        (f"{len(alike)}x", what, kernel, *_candidate_times(kernel, alike))
+        for (kernel, what), alike in list(kinds.items())[:_KINDS_SHOWN]
+    ]
+    columns = [">", "convolutions", "computed by", ">ms", "instead of"]
+    yield table(columns, rows, title="  Kernels")
+    if len(kinds) > _KINDS_SHOWN:
+        yield Text(f"  ... and {len(kinds) - _KINDS_SHOWN} more kinds (all of them in --json)")
+    count = plan["layout_changes"]
+    yield Text(f"  the memory order of images changes {count} time{'s' if count != 1 else ''}")
+
+
+def _candidate_times(kernel: str, alike: list[Mapping[str, Any]]) -> tuple[str, str]:
+    """The chosen kernel's time, and the next best candidate with its own (or the reason)."""
+    times = alike[0]["ms"]
+    if not times:
+        return "", alike[0]["why"]
+    others = {name: ms for name, ms in times.items() if name != kernel}
+    if len(alike[0]["where"]) > 1 or not others:
+        return f"{times[kernel]:.3g}", alike[0]["why"].partition("; ")[2]
+    second = min(others, key=lambda name: others[name])
+    return f"{times[kernel]:.3g}", f"{second}: {others[second]:.3g}"
 
 
 def _refusals(refused: list[Mapping[str, Any]]) -> Iterator[RenderableType]:

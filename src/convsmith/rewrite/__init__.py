@@ -13,14 +13,20 @@ from convsmith.rewrite.optimized import Measured as Measured
 from convsmith.rewrite.optimized import Optimized as Optimized
 from convsmith.rewrite.optimized import Report as Report
 from convsmith.rewrite.optimizing import optimize as optimize
+from convsmith.rewrite.planning import Choice as Choice
+from convsmith.rewrite.planning import Plan as Plan
+from convsmith.rewrite.planning.loading import load as load
 
 __all__ = [
     "Certificate",
+    "Choice",
     "Cost",
     "Measured",
     "Optimized",
+    "Plan",
     "Refusal",
     "Report",
+    "load",
     "optimize",
     "to_fully_convolutional",
 ]

@@ -2,17 +2,15 @@
 """What `optimize` gives back: the network, certificates, and a report in plain data."""
 
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from convsmith.capture import Captured, save
 from convsmith.rewrite.certificate import Certificate, Refusal
+from convsmith.rewrite.planning import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,9 @@ class Report:
     """What was done and found; `to_json` is what `convsmith optimize --json` prints.
 
     Errors are over all images (or random inputs) compared; `bound` is what rounding alone may do in
-    the model's precision, `proof_error` what was found in float64, `proof_bound` what is allowed.
+    the model's precision (and kernels that round more), `proof_error` what was found in float64,
+    `proof_bound` what is allowed there. `plan` says how each convolution is computed; None if every
+    one was left to torch.
     """
 
     model: str
@@ -53,6 +53,7 @@ class Report:
     accepts: str
     settings: dict[str, Any]
     machine: dict[str, Any]
+    plan: Plan | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`."""
@@ -63,6 +64,7 @@ class Report:
             "certificates": [certificate.to_json() for certificate in self.certificates],
             "refused": [refusal.to_json() for refusal in self.refused],
             "notes": list(self.notes),
+            "plan": self.plan.to_json() if self.plan else None,
         }
 
 
@@ -94,21 +96,3 @@ class Optimized:
         """
         facts = self.captured.module.about | dict(about or {})
         save(self.captured, folder, about=facts | {"optimized": self.report.to_json()})
-
-
-def machine() -> dict[str, Any]:
-    """Return what times depend on: processor, threads and versions."""
-    return {
-        "cpu": _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown")

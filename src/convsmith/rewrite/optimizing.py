@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from convsmith.capture import Captured, Network, capture
+from convsmith.capture import Captured, Network, capture, spell_out
 from convsmith.errors import ArgumentError
 from convsmith.rewrite.certificate import Certificate, Cost, Refusal
 from convsmith.rewrite.cost import cost
@@ -26,9 +26,13 @@ from convsmith.rewrite.evaluation import (
     timed_inputs,
 )
 from convsmith.rewrite.inputs import Inputs
-from convsmith.rewrite.optimized import Measured, Optimized, Report, machine
+from convsmith.rewrite.machine import machine
+from convsmith.rewrite.optimized import Measured, Optimized, Report
+from convsmith.rewrite.planning import Plan
+from convsmith.rewrite.planning.confirming import confirmed_plan, plan_certificates
 from convsmith.rewrite.rules import EXACT_RULES
 from convsmith.rewrite.timing import Times, interleaved
+from convsmith.rewrite.verify import Difference
 
 
 def optimize(
@@ -49,7 +53,9 @@ def optimize(
     Exact rules run over the captured graph until none applies: what does nothing is dropped,
     batch-norms are folded, pointwise layers merged. Each rewrite is proved in float64 and measured
     in the model's own precision; what does not hold is rolled back and listed in
-    `report.refused`. The model is not changed.
+    `report.refused`. Then each convolution, with the activation and the addition behind it, is
+    given to the kernel that is fastest on this machine at the example's size: `report.plan`. The
+    model is not changed.
 
     Args:
         model: Any module `torch.export` can trace, in any mode, precision and on any device.
@@ -58,11 +64,13 @@ def optimize(
         images: Images as the model takes them, (N, C, ...), or a pair of those and N class
             numbers: outputs are compared on all of them, right answers counted. None: random.
         max_drop: Accuracy that may be lost, 0 to 1. Recorded; every rule so far is exact.
-        math: "fast" or "strict". Recorded; every layer so far sums directly.
+        math: "fast" admits kernels that multiply less and round a little more (Winograd), where
+            their measured error is within 1e-5 of float64; "strict" sums directly everywhere.
         seed: Of the random inputs.
         kwargs: Keyword inputs.
         batch_size: Images per run.
-        timing: Whether to time the networks; without, `ms` is None.
+        timing: Whether to time the candidates for each convolution, and both networks; without,
+            kernels are taken by a fixed rule and `ms` is None.
         progress: Called with a line of text at each step.
 
     Raises:
@@ -83,6 +91,7 @@ def optimize(
     say = progress or _silent
     say("capturing the graph")
     captured = capture(model, example, kwargs=kwargs)
+    spell_out(captured)  # a network that was planned before is planned anew
     if isinstance(model, Network):
         captured.module.about.update(model.about)
     given = Inputs(example if isinstance(example, tuple) else (example,), dict(kwargs or {}))
@@ -93,11 +102,12 @@ def optimize(
     rewritten = rewrite(captured, EXACT_RULES, task.proof_inputs, progress=say)
     say("comparing outputs")
     rewritten, found = task.confirmed(rewritten)
+    rewritten, plan, found = task.planned(rewritten, found, timing, say)
     times = None
     if timing:
         say("timing before and after")
         times = interleaved(task.model, rewritten.captured.module, task.timed_inputs)
-    return Optimized(rewritten.captured, task.report(rewritten, found, times))
+    return Optimized(rewritten.captured, task.report(rewritten, plan, found, times))
 
 
 class _Task:
@@ -119,7 +129,7 @@ class _Task:
 
     def confirmed(self, rewritten: Rewritten) -> tuple[Rewritten, Comparison]:
         """Compare on all inputs; drop the rewrites if these show what the few did not."""
-        found = self._compared(rewritten)
+        found = self._compared(rewritten.captured)
         if not found.difference.why and found.difference.max_rel <= rewritten.bound:
             return rewritten, found
         moved = f"outputs moved by {found.difference.max_rel:.2g}, allowed {rewritten.bound:.2g}"
@@ -131,17 +141,52 @@ class _Task:
             certificates=[],
             refused=[*rewritten.refused, *refused],
         )
-        return original, self._compared(original)
+        return original, self._compared(original.captured)
 
-    def _compared(self, rewritten: Rewritten) -> Comparison:
-        after = rewritten.captured.module
+    def planned(
+        self, rewritten: Rewritten, found: Comparison, timing: bool, say: Callable[[str], None]
+    ) -> tuple[Rewritten, Plan | None, Comparison]:
+        """Choose how each convolution is computed; what was found before stays if none is chosen.
+
+        The planned network is compared with the original on all inputs.
+        """
+        compared: list[Comparison] = []
+
+        def difference(candidate: Captured) -> Difference:
+            compared.append(self._compared(candidate))
+            return compared[-1].difference
+
+        done = confirmed_plan(
+            rewritten.captured,
+            self.timed_inputs,
+            difference,
+            bound=rewritten.bound,
+            math=self.settings["math"],
+            timing=timing,
+            progress=say,
+        )
+        rewritten = replace(rewritten, refused=[*rewritten.refused, *done.refused])
+        if done.plan is None:
+            return rewritten, None, found
+        kept = replace(
+            rewritten,
+            captured=done.captured,
+            bound=done.bound,
+            certificates=[*rewritten.certificates, *plan_certificates(done.plan)],
+        )
+        return kept, done.plan, compared[-1]
+
+    def _compared(self, captured: Captured) -> Comparison:
+        after = captured.module
         if self.images is None:
             return compare_once(self.model, after, self.proof_inputs)
         is_free = has_free_batch(self.captured)
         size = self.settings["batch_size"] if is_free else _batch(self.captured.example)
         return evaluate(self.model, after, self.images, batch_size=size)
 
-    def report(self, rewritten: Rewritten, found: Comparison, times: Times | None) -> Report:
+    def report(
+        self, rewritten: Rewritten, plan: Plan | None, found: Comparison, times: Times | None
+    ) -> Report:
         """Put together everything that was found."""
         certificates = tuple(self._as_given(c) for c in rewritten.certificates)
         before = self._measured(found, self.captured, times)
@@ -152,7 +197,9 @@ class _Task:
             max_abs_error=found.difference.max_abs,
             max_rel_error=found.difference.max_rel,
             bound=rewritten.bound,
-            proof_error=max((c.proof_error for c in certificates), default=0.0),
+            proof_error=max(
+                (c.proof_error for c in certificates if c.kind == "exact"), default=0.0
+            ),
             proof_bound=rewritten.proof_bound,
             certificates=certificates,
             refused=tuple(rewritten.refused),
@@ -160,6 +207,7 @@ class _Task:
             accepts=rewritten.captured.contract.describe(),
             settings=self.settings | {"timed_rounds": times.rounds if times else 0},
             machine=machine(),
+            plan=plan,
         )
 
     def _measured(self, found: Comparison, network: Captured, times: Times | None) -> Measured:
@@ -231,3 +279,8 @@ def _checked(max_drop: float, math: str, seed: int, batch_size: int) -> dict[str
     if not isinstance(seed, int):
         raise ArgumentError(f"optimize: seed is {seed!r}; it is a whole number.")
     return {"max_drop": max_drop, "math": math, "seed": seed, "batch_size": batch_size}
+
+
+def _proof_error(found: tuple[Certificate, ...]) -> float:
+    """The largest in float64, where only exact rewrites are proved."""
+    return max((c.proof_error for c in found if c.kind == "exact"), default=0.0)

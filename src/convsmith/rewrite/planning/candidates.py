@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways to compute a chain on this machine, and how long each takes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from convsmith import native
+from convsmith.native.chains import (
+    Chain,
+    ChainKernel,
+    by_torch,
+    chain_kernels,
+    options_of,
+    run_chain,
+)
+from convsmith.rewrite.planning.plan import TORCH, TORCH_CONTIGUOUS
+
+_LEAST_ROUNDS, _MOST_ROUNDS = 5, 41
+_BLOCK_S = 0.0005
+_LAST = torch.channels_last
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A chain at one input shape; `from_outside` where x comes from the caller, in his layout."""
+
+    chain: Chain
+    shape: tuple[int, ...]
+    from_outside: bool = False
+
+
+def serving(problem: Problem, *, math: str) -> list[ChainKernel]:
+    """The kernels that may compute it: with "strict" math, only those that sum directly."""
+    if not native.available():
+        return []
+    return [
+        kernel
+        for kernel in chain_kernels().values()
+        if (kernel.is_direct or math == "fast") and kernel.serves(problem.chain, problem.shape)
+    ]
+
+
+def measured(
+    problem: Problem,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    *,
+    math: str,
+    budget_s: float,
+) -> dict[str, float]:
+    """Milliseconds of each candidate: the median over rounds in which all take their turn.
+
+    Torch is a candidate for single convolutions only; in a longer chain it would compute one behind
+    the other, which the planner adds up by itself.
+    """
+    calls = _calls(problem, weights, biases, math)
+    if not calls:
+        return {}
+    with torch.inference_mode():
+        first = {name: _seconds(call, 1) for name, call in calls.items()}
+        single = {name: min(first[name], _seconds(call, 1)) for name, call in calls.items()}
+        # What is three times slower than the best when warm need not take further turns.
+        best = min(single.values())
+        racing = [name for name in calls if single[name] <= 3 * best]
+        repeats = {name: max(1, ceil(_BLOCK_S / max(single[name], 1e-7))) for name in racing}
+        round_s = sum(single[name] * repeats[name] for name in racing)
+        rounds = min(_MOST_ROUNDS, max(_LEAST_ROUNDS, int(budget_s / round_s)))
+        seconds: dict[str, list[float]] = {name: [] for name in racing}
+        for turn in range(rounds):
+            for name in racing if turn % 2 == 0 else reversed(racing):
+                seconds[name].append(_seconds(calls[name], repeats[name]))
+    return {name: 1e3 * (median(seconds.get(name, [single[name]]))) for name in calls}
+
+
+def _seconds(call: Callable[[], Tensor], repeats: int) -> float:
+    start = perf_counter()
+    for _ in range(repeats):
+        call()
+    return (perf_counter() - start) / repeats
+
+
+def _calls(
+    problem: Problem, weights: Sequence[Tensor], biases: Sequence[Tensor | None], math: str
+) -> dict[str, Callable[[], Tensor]]:
+    """Each candidate by name, bound to an input of its own making."""
+    chain, generator = problem.chain, torch.Generator().manual_seed(0)
+    x = torch.randn(problem.shape, generator=generator)
+    last = x.contiguous(memory_format=_LAST)
+    given = x if problem.from_outside else last
+    residual = None
+    if chain.has_residual:
+        shape = chain.output_shape(problem.shape)
+        residual = torch.randn(shape, generator=generator).contiguous(memory_format=_LAST)
+    calls: dict[str, Callable[[], Tensor]] = {}
+    for kernel in serving(problem, math=math):
+        packed = kernel.pack(chain, [w.detach().contiguous() for w in weights])
+        calls[kernel.name] = _by_kernel(kernel, chain, given, packed, biases, residual)
+    if len(chain.stages) == 1:
+        options = options_of(chain)
+        weights_last = [w.detach().contiguous(memory_format=_LAST) for w in weights]
+        calls[TORCH] = lambda: by_torch(given, weights_last, biases, residual, *options)
+        calls[TORCH_CONTIGUOUS] = lambda: by_torch(
+            given.contiguous(), [w.detach() for w in weights], biases, residual, *options
+        )
+    return calls
+
+
+def _by_kernel(
+    kernel: ChainKernel,
+    chain: Chain,
+    x: Tensor,
+    packed: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    residual: Tensor | None,
+) -> Callable[[], Tensor]:
+    return lambda: run_chain(kernel, chain, x, packed, biases, residual)

@@ -70,5 +70,13 @@ def test_what_has_no_end_and_what_is_not_counted() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_times_stand_beside_their_roofline() -> None:
+    model = cs.models.create("resnet20").eval()
+    text = shown(analysis(cs.analyze(model, (1, 3, 32, 32), measure=True).to_json()))
+    assert "of roofline" in text
+    assert "layer1.0 " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
 def test_amounts() -> None:
     assert [amount(n) for n in (0, 12, 1234, 10**7, 2.5)] == ["0", "12", "1.23 k", "10 M", "2.5"]

@@ -2,7 +2,7 @@
 """`analyze`: what every layer of a network is, costs and sees, from shapes alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -10,15 +10,21 @@ from torch import Tensor, nn
 
 from convsmith.analysis.findings import findings
 from convsmith.analysis.layers import layers_of
+from convsmith.analysis.measuring import measured
 from convsmith.analysis.memory import peak_bytes
 from convsmith.analysis.result import Analysis, Input, Layer, Total
+from convsmith.analysis.roofline import ceiling
 from convsmith.capture import Traced, trace
 from convsmith.errors import ArgumentError
 from convsmith.geometry import Macs
 
 
 def analyze(
-    model: nn.Module, input_shape: Any, *, kwargs: Mapping[str, Any] | None = None
+    model: nn.Module,
+    input_shape: Any,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    measure: bool = False,
 ) -> Analysis:
     """Tell what every layer of a network is, costs and sees, and what could be cheaper.
 
@@ -33,12 +39,15 @@ def analyze(
             shapes and tensors for a model with several inputs. Of tensors only shape and dtype
             matter.
         kwargs: Keyword inputs: shapes or tensors by name.
+        measure: Also run the model for some seconds, and set each layer's time beside what its
+            arithmetic and bytes allow on this machine. Shapes become normal random inputs.
 
     Returns:
         Layers in the order they run, totals, and what they mean (see `Analysis`).
 
     Raises:
-        ArgumentError: if `model` is not a module, or an input is neither a shape nor a tensor.
+        ArgumentError: if `model` is not a module, an input is neither a shape nor a tensor, or
+            times are asked for of a model on the meta device.
         CaptureError: if the model does not run on such inputs, naming module and line.
 
     Cost: a few milliseconds a layer, whatever the size of weights and images.
@@ -50,7 +59,8 @@ def analyze(
     args = _inputs(model, input_shape)
     keywords = {name: _input(model, value) for name, value in (kwargs or {}).items()}
     traced = trace(model, args, keywords)
-    rows = layers_of(traced)
+    top = ceiling() if measure else None
+    rows = layers_of(traced, measured(traced, args, keywords) if measure else None, top)
     layers = [layer for _, layer in rows]
     total = _total(traced, layers)
     share = 1 / total.macs.all if total.macs.all else 0.0
@@ -60,8 +70,9 @@ def analyze(
         inputs=_described(traced),
         layers=tuple(layers),
         total=total,
+        machine=asdict(top) if top else None,
         findings=tuple(findings(traced, rows)),
-        notes=tuple(_notes(traced, total)),
+        notes=tuple(_notes(traced, total, measure)),
     )
 
 
@@ -123,8 +134,10 @@ def _total(traced: Traced, layers: Sequence[Layer]) -> Total:
     )
 
 
-def _notes(traced: Traced, total: Total) -> list[str]:
+def _notes(traced: Traced, total: Total, is_measured: bool) -> list[str]:
     notes = []
+    if is_measured:
+        notes.append("times are medians, operator by operator, as torch runs them")
     if traced.was_training:
         notes.append("the model is in training mode; its inference path is analysed")
     if total.uncounted:

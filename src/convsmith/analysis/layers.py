@@ -2,7 +2,7 @@
 """From the nodes of a traced graph to layers with names, families and costs."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from math import prod
@@ -25,6 +25,7 @@ from convsmith.analysis.gridding import gridding_of
 from convsmith.analysis.memory import tensors_in
 from convsmith.analysis.operators import is_view, kind_of, named, plain_name, sizes
 from convsmith.analysis.result import Layer
+from convsmith.analysis.roofline import Ceiling
 from convsmith.analysis.windows import convolution_at, window_at
 from convsmith.capture import Traced, module_path, source_line
 from convsmith.errors import ConvsmithError, UnsupportedError
@@ -33,7 +34,9 @@ from convsmith.family import Family, families, recognize
 _OPTIONS = ("kernel_size", "stride", "padding", "dilation", "groups", "output_padding")
 
 
-def layers_of(traced: Traced) -> list[tuple[Node, Layer]]:
+def layers_of(
+    traced: Traced, times: Mapping[Node, float] | None = None, top: Ceiling | None = None
+) -> list[tuple[Node, Layer]]:
     """Every node that computes or moves something, in order, with its layer."""
     weights = _weights(traced.graph)
     nodes = [node for node in traced.graph.nodes if _works(node)]
@@ -47,11 +50,13 @@ def layers_of(traced: Traced) -> list[tuple[Node, Layer]]:
             if first != layer.name:
                 note = f"shares {tensor} with {first}"
                 layer = replace(layer, notes=(*layer.notes, note))
+        if times is not None and top is not None and node in times:
+            layer = replace(layer, time=top.time(layer, times[node]))
         rows.append((node, layer))
     rows = _with_cones(
         traced, rows, lambda node: names.get(node, module_path(node) or plain_name(node))
     )
-    rows = _by_definition(traced, rows)
+    rows = _by_definition(traced, rows, top)
     return [(node, replace(layer, index=k)) for k, (node, layer) in enumerate(rows)]
 
 
@@ -247,7 +252,9 @@ def _as_own(call: str, module: nn.Module) -> tuple[str, Family, Any] | None:
     return call, recognize(geometry), geometry
 
 
-def _by_definition(traced: Traced, rows: Iterable[tuple[Node, Layer]]) -> list[tuple[Node, Layer]]:
+def _by_definition(
+    traced: Traced, rows: Iterable[tuple[Node, Layer]], top: Ceiling | None
+) -> list[tuple[Node, Layer]]:
     """Layers of this library that execute other work than their kind defines become one layer
     each, counted by definition.
     """
@@ -263,6 +270,9 @@ def _by_definition(traced: Traced, rows: Iterable[tuple[Node, Layer]]) -> list[t
         assert own is not None
         one = _one_layer(traced, group, *own)
         if one is not None:
+            if top is not None:
+                ms = sum(layer.time.ms for _, layer in group if layer.time)
+                one = one[0], replace(one[1], time=top.time(one[1], ms))
             merged |= dict.fromkeys((node for node, _ in group), None)
             merged[group[-1][0]] = one
     kept = [merged.get(node, (node, layer)) for node, layer in rows]

@@ -8,7 +8,7 @@ The JSON (`Analysis.to_json()`, schema version 1; fields may be added within a v
     inputs            [{name, shape, dtype}]
     total             {macs, live_macs, flops, parameters, unused_parameters, weight_bytes,
                       activation_bytes, peak_bytes, norm_elements, elementwise_elements,
-                      uncounted, ms}: flops = 2 macs; `uncounted` names the layers whose work is
+                      uncounted}: flops = 2 macs; `uncounted` names the layers whose work is
                       not known and that no sum contains
     cone              of the last layer whose cone ends: like a layer's, with its `layer`; or null
     layers            in the order they run, see `Layer`; shapes are lists, `macs` and `live_macs`
@@ -20,6 +20,7 @@ The JSON (`Analysis.to_json()`, schema version 1; fields may be added within a v
                       cone that lies beyond the image; whole_map_by is null or {layer, why}
       .gridding       of convolutions: one entry for each axis with holes, see `Gridding`
       .time           null, or {ms, gflops, roofline_ms, of_roofline}
+    machine           null, or {gflops, gb_per_s, threads}: what times are compared with
     findings          [{layer, what, saves_macs, saves_parameters, rewrite, status}]
     notes             sentences about the whole
 """
@@ -131,6 +132,18 @@ class LayerCone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Time:
+    """A layer's measured time beside its roofline, the least that its arithmetic and bytes need on
+    this machine; `of_roofline` near 1 is all that can be had, far below it the layer waits.
+    """
+
+    ms: float
+    gflops: float | None
+    roofline_ms: float
+    of_roofline: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """One operator at work, named in the user's own module tree.
 
@@ -153,7 +166,7 @@ class Layer:
         weight_bytes, input_bytes, output_bytes: What it reads and writes; a view writes nothing.
         intensity: Floating point operations (2 macs) for each of these bytes; None without macs.
         share: Of the total's macs.
-        cone, gridding: See their classes.
+        cone, gridding, time: See their classes; a time only if it was asked for.
         notes: What the reader must know.
     """
 
@@ -178,6 +191,7 @@ class Layer:
     share: float = 0.0
     cone: LayerCone | None = None
     gridding: tuple[Gridding, ...] = ()
+    time: Time | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -195,6 +209,7 @@ class Layer:
             "output": list(self.output),
             "cone": self.cone and self.cone.to_json(),
             "gridding": [asdict(axis) for axis in self.gridding],
+            "time": asdict(self.time) if self.time else None,
             "notes": list(self.notes),
         }
         return plain
@@ -270,6 +285,7 @@ class Analysis:
     layers: tuple[Layer, ...]
     total: Total
     findings: tuple[Finding, ...] = ()
+    machine: dict[str, float] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -298,6 +314,7 @@ class Analysis:
             "total": self.total.to_json(),
             "cone": {**last.cone.to_json(), "layer": last.name} if last and last.cone else None,
             "layers": [layer.to_json() for layer in self.layers],
+            "machine": self.machine,
             "findings": [finding.to_json() for finding in self.findings],
             "notes": list(self.notes),
         }

@@ -18,6 +18,7 @@ from convsmith.capture.saving import save as save
 from convsmith.capture.sizes import Contract as Contract
 from convsmith.capture.sizes import Input as Input
 from convsmith.capture.sizes import Tier as Tier
+from convsmith.capture.timing import operator_times as operator_times
 from convsmith.capture.tracing import Traced as Traced
 from convsmith.capture.tracing import trace as trace
 from convsmith.capture.tracing import written as written
@@ -33,6 +34,7 @@ __all__ = [
     "capture",
     "load",
     "module_path",
+    "operator_times",
     "purpose_of",
     "save",
     "source_line",

@@ -89,7 +89,7 @@ def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | Non
     recorder = _Recorder({id(tensor): name for name, tensor in places})
     recorder.start(*fakes)
     with ExitStack() as stack, quiet():
-        for context in (_watched(twin, recorder), torch.no_grad(), _plain_attention(), mode):
+        for context in (_watched(twin, recorder), torch.no_grad(), plain_attention(), mode):
             stack.enter_context(context)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(enable_python_dispatcher())
@@ -149,7 +149,7 @@ def _without_numbers(tensor: Tensor, mode: FakeTensorMode, home: torch.device) -
 
 
 @contextmanager
-def _plain_attention() -> Iterator[None]:
+def plain_attention() -> Iterator[None]:
     """Attention by its own steps: torch's fused inference path hides them in one operator."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

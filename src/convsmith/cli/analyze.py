@@ -32,11 +32,14 @@ def run(
     depth: Annotated[
         int | None, typer.Option(min=1, help="Levels of the module tree to show.")
     ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Run it too: each layer's time and its roofline.")
+    ] = False,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Count, size up and explain every layer of a network; nothing is run on real data."""
+    """Count, size up and explain every layer of a network, from shapes alone unless measured."""
     from rich.status import Status
 
     from convsmith import report
@@ -45,8 +48,10 @@ def run(
     with redirect_stdout(sys.stderr), Status("loading", console=progress_console) as status:
         if quiet:
             status.stop()
-        first = _analysed(model, weights, shape, seed)
-        second = _analysed(against, None, shape, seed) if against is not None else None
+        first = _analysed(model, weights, shape, seed, measure)
+        second = None
+        if against is not None:
+            second = _analysed(against, None, shape, seed, measure)
     if as_json:
         print_json(first if second is None else {"analysis": first, "against": second})
         return
@@ -58,11 +63,11 @@ def run(
 
 
 def _analysed(
-    model: str | None, weights: Path | None, shape: str | None, seed: int
+    model: str | None, weights: Path | None, shape: str | None, seed: int, measure: bool
 ) -> dict[str, Any]:
     from convsmith.analysis import analyze
 
     found = subject.find(model, weights, shape, seed)
-    data = analyze(found.model, found.example).to_json()
+    data = analyze(found.model, found.example, measure=measure).to_json()
     data["model"] = found.name
     return data

@@ -86,17 +86,19 @@ def _folded(layers: Sequence[Data], depth: int | None) -> list[Row]:
 
 def _parts(found: Data, depth: int | None) -> Iterator[RenderableType]:
     rows = _folded(found["layers"], depth)
+    is_timed = found["machine"] is not None  # times take the place of what they rarely depend on
+    extra = [">ms", ">of roofline"] if is_timed else [">parameters"]
     yield _fitting(
-        ["layer", "what", ">output", ">parameters", ">MACs", ">share", ">cone"],
+        ["layer", "what", ">output", ">MACs", ">share", ">cone", *extra],
         [
             [
                 _short(row.name, _NAME),
                 _short(row.what, _WHAT),
                 "x".join(map(str, row.layers[-1]["output"][1:])),
-                amount(row.sum("parameters")) if row.sum("parameters") else "",
-                amount(row.sum("macs")) if row.sum("macs") else "",
+                _count(row.sum("macs")),
                 f"{row.sum('share'):.1%}" if row.sum("macs") else "",
                 _field(row.layers[-1]["cone"]),
+                *(_times(row) if is_timed else [_count(row.sum("parameters"))]),
             ]
             for row in rows
         ],
@@ -105,6 +107,16 @@ def _parts(found: Data, depth: int | None) -> Iterator[RenderableType]:
     yield Text(f"  {_cone_in_words(found['cone'])}")
     yield from _findings(found.get("findings", ()))
     yield from (Padding(Text(f"• {note}"), (0, 0, 0, 2)) for note in found["notes"])
+
+
+def _times(row: Row) -> list[str]:
+    times = [layer["time"] for layer in row.layers if layer["time"]]
+    ms, least = (sum(time[key] for time in times) for key in ("ms", "roofline_ms"))
+    return [f"{ms:.3g}", f"{least / ms:.0%}" if ms else ""]
+
+
+def _count(number: int) -> str:
+    return amount(number) if number else ""
 
 
 def _totals(total: Data) -> Iterator[RenderableType]:

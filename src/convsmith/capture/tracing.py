@@ -108,6 +108,10 @@ def _check(model: Any, given: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
             f"trace: model is a {type(model).__name__}; it must be a torch.nn.Module."
         )
     name = type(model).__name__
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise CaptureError(
+            f"trace: {name} holds a scripted module, whose source is gone; trace the original."
+        )
     if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(given)):
         raise ArgumentError(
             f"trace: the inputs of {name} hold no tensor ({given!r:.80}); give a shape, a tensor "
@@ -176,7 +180,7 @@ def _watched(twin: nn.Module, recorder: "_Recorder") -> Iterator[None]:
         recorder.stack.pop()
 
     for path, module in twin.named_modules():
-        if path and not isinstance(module, torch.jit.ScriptModule):
+        if path:
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
             module.register_forward_pre_hook(entering(path, kind), with_kwargs=True)
             module.register_forward_hook(leaving, always_call=True)

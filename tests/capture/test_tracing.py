@@ -101,7 +101,7 @@ def test_what_cannot_be_traced_is_named() -> None:
         trace("resnet", [torch.zeros(1)])  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="the inputs of ReLU hold no tensor"):
         trace(nn.ReLU(), [3])
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         scripted = nn.Sequential(torch.jit.trace(nn.ReLU(), torch.zeros(1)))
     with pytest.raises(CaptureError, match="Sequential holds a scripted module, whose source"):
         trace(scripted, [torch.zeros(1)])

@@ -137,3 +137,16 @@ def test_wrong_calls_say_what_to_do() -> None:
         cs.analyze(conv, (1, 1, 8, 8))
     with pytest.raises(CaptureError, match=r"inputs of shape \(8,\); give the shapes it takes"):
         cs.analyze(conv, (8,))
+
+
+def test_a_planned_network_is_analysed_convolution_by_convolution() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU6()
+    )
+    planned = cs.optimize(model, torch.zeros(1, 3, 8, 8), timing=False)
+    assert planned.report.plan is not None
+    found, wanted = (cs.analyze(m, (1, 3, 8, 8)) for m in (planned.model, model))
+    assert found.total.macs == wanted.total.macs
+    assert found.cone == wanted.cone
+    families = [layer.family for layer in found.layers if layer.family]
+    assert families == ["pointwise", "depthwise"]

@@ -14,7 +14,7 @@ from convsmith.analysis.measuring import measured
 from convsmith.analysis.memory import peak_bytes
 from convsmith.analysis.result import Analysis, Input, Layer, Total
 from convsmith.analysis.roofline import ceiling
-from convsmith.capture import Traced, trace
+from convsmith.capture import Traced, spelt_out, trace
 from convsmith.errors import ArgumentError
 from convsmith.geometry import Macs
 
@@ -58,7 +58,7 @@ def analyze(
     """
     args = _inputs(model, input_shape)
     keywords = {name: _input(model, value) for name, value in (kwargs or {}).items()}
-    traced = trace(model, args, keywords)
+    traced = trace(spelt_out(model), args, keywords)
     top = ceiling() if measure else None
     rows = layers_of(traced, measured(traced, args, keywords) if measure else None, top)
     layers = [layer for _, layer in rows]

@@ -5,6 +5,7 @@ model --capture--> Captured (graph, sizes that may vary) --save--> folder --load
 """
 
 from convsmith.capture.chains import spell_out as spell_out
+from convsmith.capture.chains import spelt_out as spelt_out
 from convsmith.capture.exporting import capture as capture
 from convsmith.capture.graph import Captured as Captured
 from convsmith.capture.graph import arguments as arguments
@@ -39,6 +40,7 @@ __all__ = [
     "save",
     "source_line",
     "spell_out",
+    "spelt_out",
     "trace",
     "weight_of",
     "written",

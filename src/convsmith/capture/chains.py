@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chains of convolutions in a graph: what a planner has written, found and spelt out again."""
 
+import copy
 from typing import Any
 
 import torch
+from torch import nn
 from torch.fx import Graph, Node
 
 from convsmith.capture.graph import Captured
+from convsmith.capture.network import Network
 from convsmith.native.chains import each_bias, has_chains, is_chain
 
 aten = torch.ops.aten
@@ -21,16 +24,29 @@ _ACTIVATIONS: dict[str, Any] = {
 
 def spell_out(captured: Captured) -> None:
     """Turn every written chain back into torch's own operators; refreshes the graph."""
-    if not has_chains(captured.graph):
-        return
-    for node in list(captured.graph.nodes):
+    if has_chains(captured.graph):
+        _spell_out(captured.graph)
+        captured.refresh()
+
+
+def spelt_out(model: nn.Module) -> nn.Module:
+    """A planned network as a copy in torch's own operators; any other model itself."""
+    if not isinstance(model, Network) or not has_chains(model.graph):
+        return model
+    twin = copy.deepcopy(model)
+    _spell_out(twin.graph)
+    twin.recompile()
+    return twin
+
+
+def _spell_out(graph: Graph) -> None:
+    for node in list(graph.nodes):
         if is_chain(node):
-            with captured.graph.inserting_before(node):
-                result = _operators_of(captured.graph, *node.args)
+            with graph.inserting_before(node):
+                result = _operators_of(graph, *node.args)
             result.meta = dict(node.meta)
             node.replace_all_uses_with(result)
-            captured.graph.erase_node(node)
-    captured.refresh()
+            graph.erase_node(node)
 
 
 def _operators_of(

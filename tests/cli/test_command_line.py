@@ -220,6 +220,30 @@ def test_training_reproduces_the_embedded_network(
     assert used.returncode == 0, used.stderr
 
 
+def test_analyze_writes_a_page(convsmith: Callable[..., Done], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = convsmith("analyze", "digits_vgg", "--html", page, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == "digits_vgg"
+    assert '"model": "digits_vgg"' in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--image", "photo.png"), "--image photo.png: the picture is for a page"),
+        (("--html", "page.html", "--against", "lenet5"), "leave out --against lenet5"),
+        (("--html", "no/such/page.html"), "--html no/such/page.html: there is no folder no/such"),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused(
+    convsmith: Callable[..., Done], words: tuple[str, ...], said: str
+) -> None:
+    done = convsmith("analyze", "digits_vgg", *words)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
 @pytest.mark.slow
 def test_mobilenet_v2_on_imagenet_pictures(
     convsmith: Callable[..., Done], shared_data: Path

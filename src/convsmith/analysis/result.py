@@ -27,9 +27,11 @@ The JSON (`Analysis.to_json()`, schema version 1; fields may be added within a v
 
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from convsmith.geometry import Macs
+from convsmith.report import analysis_page
 
 FORMAT, VERSION = "convsmith analysis", 1
 
@@ -318,3 +320,15 @@ class Analysis:
             "findings": [finding.to_json() for finding in self.findings],
             "notes": list(self.notes),
         }
+
+    def to_html(self, path: str | Path, image: str | Path | None = None) -> None:
+        """Write one page of HTML that shows all of it, without a network or other files.
+
+        Args:
+            path: The file to write.
+            image: A picture to draw the cone on, cut and scaled to the shape of the input.
+
+        Raises:
+            ArgumentError: if `image` cannot be read, or no input has height and width.
+        """
+        Path(path).write_text(analysis_page(self.to_json(), image), encoding="utf-8")

@@ -10,6 +10,7 @@ import typer
 
 from convsmith.cli import subject
 from convsmith.cli.options import Json, Quiet, Seed, print_json, progress_console, result_console
+from convsmith.errors import ArgumentError
 
 
 def run(
@@ -35,6 +36,12 @@ def run(
     measure: Annotated[
         bool, typer.Option("--measure", help="Run it too: each layer's time and its roofline.")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page that shows all of it, in one file.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A picture for the page, to show on it what outputs see.")
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -44,6 +51,7 @@ def run(
 
     from convsmith import report
 
+    _check_page(html, image, against)
     # What the network's own code prints is no part of the result.
     with redirect_stdout(sys.stderr), Status("loading", console=progress_console) as status:
         if quiet:
@@ -52,6 +60,8 @@ def run(
         second = None
         if against is not None:
             second = _analysed(against, None, shape, seed, measure)
+    if html is not None:
+        html.write_text(report.analysis_page(first, image), encoding="utf-8")
     if as_json:
         print_json(first if second is None else {"analysis": first, "against": second})
         return
@@ -60,6 +70,18 @@ def run(
         result_console.print(report.analysis(first, depth=depth))
     else:
         result_console.print(report.analyses(first, second))
+
+
+def _check_page(html: Path | None, image: Path | None, against: str | None) -> None:
+    """Before the work begins: a page is possible, and nothing else is asked of it."""
+    if image is not None and html is None:
+        raise ArgumentError(f"--image {image}: the picture is for a page; give --html FILE too")
+    if html is not None and against is not None:
+        raise ArgumentError(
+            f"--html {html}: a page shows one network; leave out --against {against}"
+        )
+    if html is not None and not html.absolute().parent.is_dir():
+        raise ArgumentError(f"--html {html}: there is no folder {html.parent}; make it first")
 
 
 def _analysed(

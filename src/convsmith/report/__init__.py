@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain data in, text and charts out: no computing here."""
+"""Plain data in; text, charts and pages out: no computing here."""
 
 from convsmith.report.analysis import analyses as analyses
 from convsmith.report.analysis import analysis as analysis
+from convsmith.report.analysis_page import analysis_page as analysis_page
 from convsmith.report.comparison import comparison as comparison
 from convsmith.report.comparison import comparison_chart as comparison_chart
 from convsmith.report.optimization import optimization as optimization

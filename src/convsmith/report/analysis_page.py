@@ -16,6 +16,9 @@ from typing import Any
 
 from convsmith.errors import ArgumentError
 
+_PARTS = Path(__file__).with_name("analysis_parts")
+# One script, in this order: what comes later builds on what comes before.
+_SCRIPTS = ("shared", "head", "cone", "gridding", "charts", "findings", "layers", "choosing")
 _LONGEST = 1024  # pixels of a side that the page stores
 _ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -35,20 +38,20 @@ def analysis_page(found: Mapping[str, Any], image: str | Path | None = None) -> 
     """
     picture = _data_url(found, Path(image)) if image is not None else None
     data = json.dumps({"analysis": found, "image": picture}, allow_nan=False)
-    script = _part(".js")
+    script = "\n".join(_part(f"{name}.js") for name in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {
         "@POLICY@": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'",
-        "@STYLE@": _part(".css"),
+        "@STYLE@": _part("page.css"),
         "@SCRIPT@": script,
         "@DATA@": data.translate(_ESCAPED),
     }
-    return re.sub("@[A-Z]+@", lambda mark: parts[mark[0]], _part(".html"))
+    return re.sub("@[A-Z]+@", lambda mark: parts[mark[0]], _part("page.html"))
 
 
-def _part(suffix: str) -> str:
-    return Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
+def _part(name: str) -> str:
+    return (_PARTS / name).read_text(encoding="utf-8")
 
 
 def _data_url(found: Mapping[str, Any], path: Path) -> str:

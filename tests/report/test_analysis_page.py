@@ -138,6 +138,13 @@ def test_a_cone_without_end_is_the_whole_input(opened: Any) -> None:
     assert "stroke-dasharray" in now
 
 
+def test_a_cone_that_differs_in_turn_says_so(opened: Any) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ConvTranspose2d(4, 4, 4, 2, 1)).eval()
+    dom = opened(analysis_page(cs.analyze(model, (1, 3, 16, 16)).to_json()))
+    lines = [text for _, text in dom.all("li")]
+    assert "outputs differ in turn; what is drawn holds any of them" in lines
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 40), (1, 3, 6, 8, 10)])
 def test_sequences_and_volumes_are_drawn_too(opened: Any, shape: tuple[int, ...]) -> None:
     convolution = {3: nn.Conv1d, 5: nn.Conv3d}[len(shape)]

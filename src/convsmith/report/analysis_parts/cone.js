@@ -92,16 +92,22 @@ function drawCone(number) {
       "stroke-dasharray": isWhole ? "6 4" : null, class: "cone-now",
     })));
   const axes = layer.cone.axes;
+  const sizes = times(axes.map((axis) => axis.size));
   const inside = axes.reduce((product, axis) => product * (1 - axis.outside), 1);
   const lines = isWhole
     ? [`sees all places, since ${isWhole.layer}: ${isWhole.why}`]
-    : [`sees ${times(axes.map((axis) => axis.size))} positions of ${times(shapeOf(layer.cone).slice(2))}`,
+    : [`sees ${sizes} positions of ${times(shapeOf(layer.cone).slice(2))}`,
        `a step of the output is ${times(axes.map((axis) => fraction(axis.stride)))} of the input`,
        `output 0 sees ${axes.map(({ a, b }) => `[${fraction(a)}, ${fraction(b)}]`).join(" × ")}`];
   if (!isWhole && inside < 1) {
     lines.push(`${percent(1 - inside)} of it lies beyond the input, in padding`);
   }
-  const holed = axes.filter((axis) => axis.touched < axis.size);
+  // Outputs of what up-samples take turns at seeing a little more on one side or the other.
+  const isDrawnWider = axes.some(({ size, a, b }) => exact(b) - exact(a) + 1 > size);
+  if (!isWhole && isDrawnWider) {
+    lines.push("outputs differ in turn; what is drawn holds any of them");
+  }
+  const holed = axes.filter((axis) => !isWhole && axis.touched < axis.size);
   const read = holed.map((axis) => `${axis.touched} of ${axis.size}`).join(" × ");
   if (read) lines.push(`holes: only ${read} are ever read`);
   at("cone-numbers").replaceChildren(

@@ -87,8 +87,8 @@ function sorted(parts) {
   return [...parts.values()].sort((a, b) => compare(of(a), of(b)) || order(a, b));
 }
 
-const matches = (layer) =>
-  !state.filter || `${layer.name} ${what(layer)} ${layer.kind}`.toLowerCase().includes(state.filter);
+const words = (layer) => `${layer.name} ${what(layer)} ${layer.kind}`.toLowerCase();
+const matches = (layer) => words(layer).includes(state.filter);
 
 function* rows(node, level) {
   for (let part of sorted(node.parts)) {
@@ -144,7 +144,8 @@ function drawLayers() {
   const body = el("tbody");
   for (const row of rows(whole, 0)) {
     const isChosen = row.layer && row.layer.index === state.layer;
-    body.append(el("tr", { class: !row.layer ? "module" : isChosen ? "chosen" : "" }, ...cells(row)));
+    const look = !row.layer ? "module" : isChosen ? "chosen" : "";
+    body.append(el("tr", { class: look }, ...cells(row)));
   }
   at("layers").replaceChildren(el("thead", {}, el("tr", {}, ...heads)), body);
   const shown = layers.filter(matches);

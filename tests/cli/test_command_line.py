@@ -114,7 +114,9 @@ def test_a_saved_network_is_a_model_again(convsmith: Callable[..., Done], tmp_pa
     again = convsmith("optimize", folder, "--json", "-q")
     assert again.returncode == 0, again.stderr
     report = json.loads(again.stdout)
-    assert not [c for c in report["certificates"] if c["kind"] == "exact"]
+    # Where the first plan let torch compute in contiguous order, what it changed the order with.
+    exact = [c["rule"] for c in report["certificates"] if c["kind"] == "exact"]
+    assert set(exact) <= {"drop_inference_noops"}
     assert report["notes"]
 
 

@@ -59,10 +59,17 @@ def run(kernel: str, *integers: int) -> None:
         NativeError: if the core is missing, has no such kernel, or refuses the sizes.
     """
     index = index_of(kernel)
+    assert _core is not None  # else there was no number
     try:
-        run_numbered(index, (*integers, torch.get_num_threads()))
-    except (ValueError, OverflowError) as error:
+        status = _core.run(index, (*integers, torch.get_num_threads()))
+    except (ValueError, RuntimeError, OverflowError) as error:
         raise NativeError(f"native: {kernel} was called with {integers}: {error}.") from None
+    if status != 0:
+        raise _refusal(kernel, integers, status)
+
+
+def _refusal(kernel: str, integers: tuple[int, ...], status: int) -> NativeError:
+    return NativeError(f"native: {kernel} refused {integers}: {_WHY[status]}.")
 
 
 def index_of(kernel: str) -> int:
@@ -71,7 +78,7 @@ def index_of(kernel: str) -> int:
     Raises:
         NativeError: if the core is missing or has no such kernel.
     """
-    if kernel not in _INDEX:
+    if _core is None or kernel not in _INDEX:
         raise NativeError(
             f"native: no kernel {kernel!r} (there are: {', '.join(_INDEX) or 'none'}); "
             "ask native.available() first and fall back to the reference."
@@ -84,8 +91,7 @@ def run_numbered(index: int, integers: tuple[int, ...]) -> None:
     assert _core is not None  # else there was no number
     status = _core.run(index, integers)
     if status != 0:
-        name = list(_INDEX)[index]
-        raise NativeError(f"native: {name} refused {integers}: {_WHY[status]}.")
+        raise _refusal(list(_INDEX)[index], integers[:-1], status)
 
 
 def sampled_fingerprint(values: torch.Tensor) -> int:

@@ -18,12 +18,12 @@ class Inputs:
 
 
 def random_like(inputs: Inputs, seed: int) -> Inputs:
-    """Return inputs of the same shapes, normally distributed; whole numbers stay."""
+    """Return inputs of the same shapes and memory order, normally distributed; integers stay."""
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
-        return torch.randn(value.shape, generator=generator).to(value)
+        return torch.empty_like(value).copy_(torch.randn(value.shape, generator=generator))
 
     return Inputs(*tree_map(drawn, (inputs.args, inputs.kwargs)))

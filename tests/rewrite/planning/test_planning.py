@@ -303,6 +303,21 @@ def test_spelling_out_gives_torch_s_operators_back() -> None:
     assert [p.name for p in places(captured)] == ["expand", "deep", "project", "head"]
 
 
+def test_an_example_in_channels_last_is_planned_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    posed: list[bool] = []
+
+    def measured(problem: Any, *_: Any, math: str, budget_s: float) -> dict[str, float]:
+        posed.append(problem.is_contiguous)
+        return {k.name: 1.0 for k in candidates.serving(problem, math=math)} | {TORCH: 0.5}
+
+    monkeypatch.setattr(planner, "measured", measured)
+    model, x = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(5, 4, 3)), torch.ones(1, 3, 6, 6)
+    cs.optimize(model, x)
+    assert posed == [True, False]
+    cs.optimize(model, x.contiguous(memory_format=torch.channels_last))
+    assert posed[2:] == [False, False]
+
+
 def test_layout_changes_are_counted() -> None:
     x = torch.ones(1, 3, 6, 6)
     inputs = Inputs((x,), {})

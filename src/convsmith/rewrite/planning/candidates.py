@@ -28,11 +28,11 @@ _LAST = torch.channels_last
 
 @dataclass(frozen=True)
 class Problem:
-    """A chain at one input shape; `from_outside` where x comes from the caller, in his layout."""
+    """A chain at one input shape; `is_contiguous` where the caller gives x so."""
 
     chain: Chain
     shape: tuple[int, ...]
-    from_outside: bool = False
+    is_contiguous: bool = False
 
 
 def serving(problem: Problem, *, math: str) -> list[ChainKernel]:
@@ -92,7 +92,7 @@ def _calls(
     chain, generator = problem.chain, torch.Generator().manual_seed(0)
     x = torch.randn(problem.shape, generator=generator)
     last = x.contiguous(memory_format=_LAST)
-    given = x if problem.from_outside else last
+    given = x if problem.is_contiguous else last
     residual = None
     if chain.has_residual:
         shape = chain.output_shape(problem.shape)

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from convsmith.capture import Captured
 from convsmith.native.chains import Chain
+from convsmith.native.layout import is_channels_last
 from convsmith.rewrite.inputs import Inputs
 from convsmith.rewrite.machine import machine
 from convsmith.rewrite.planning.candidates import Problem, measured, serving
@@ -79,6 +80,7 @@ class _Planner:
         self.captured, self.inputs = captured, inputs
         self.math, self.timing, self.progress = math, timing, progress
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
+        self.contiguous: set[fx.Node] = set()  # inputs that the caller gives so
         self.times: dict[Problem, dict[str, float]] = {}
         self.roundings: dict[Place, Roundings] = {}
 
@@ -100,12 +102,14 @@ class _Planner:
                 seen = value(read)
                 if isinstance(seen, Tensor):
                     self.shapes[read] = tuple(seen.shape)
+                    if read.op == "placeholder" and not is_channels_last(seen):
+                        self.contiguous.add(read)
 
         observe(self.captured, self.inputs, look)
 
     def _problem(self, segment: Segment) -> Problem:
         x = segment[0].x
-        return Problem(_chain(segment), self.shapes[x], x.op == "placeholder")
+        return Problem(_chain(segment), self.shapes[x], x in self.contiguous)
 
     def _time(self, rows: list[Row]) -> None:
         """Time each distinct problem once, for all layers that pose it."""

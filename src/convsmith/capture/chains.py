@@ -10,16 +10,9 @@ from torch.fx import Graph, Node
 
 from convsmith.capture.graph import Captured
 from convsmith.capture.network import Network
-from convsmith.native.chains import each_bias, has_chains, is_chain
+from convsmith.native.chains import OPERATORS, each_bias, each_stage, has_chains, is_chain
 
 aten = torch.ops.aten
-
-_ACTIVATIONS: dict[str, Any] = {
-    "relu": aten.relu.default,
-    "relu6": aten.relu6.default,
-    "hard_swish": aten.hardswish.default,
-    "silu": aten.silu.default,
-}
 
 
 def spell_out(captured: Captured) -> None:
@@ -56,26 +49,23 @@ def _operators_of(
     biases: list[Node],
     residual: Node | None,
     has_bias: list[bool],
-    strides: list[int],
-    paddings: list[int],
-    dilations: list[int],
-    groups: list[int],
-    activations: list[str],
-    kernel: str,
+    *arguments: Any,
 ) -> Node:
-    for i, (weight, bias) in enumerate(zip(weights, each_bias(biases, has_bias), strict=True)):
-        top, bottom, left, right = paddings[4 * i : 4 * i + 4]
+    """What `by_torch` computes, as nodes."""
+    *options, _ = arguments
+    layers = zip(weights, each_bias(biases, has_bias), each_stage(*options), strict=True)
+    for i, (weight, bias, stage) in enumerate(layers):
+        top, bottom, left, right = stage.padding
         padding = [top, left]
         if (top, left) != (bottom, right):
             x = graph.call_function(
                 aten.pad.default, (x, [left, right, top, bottom], "constant", None)
             )
             padding = [0, 0]
-        two = slice(2 * i, 2 * i + 2)
-        options = (list(strides[two]), padding, list(dilations[two]), groups[i])
-        x = graph.call_function(aten.conv2d.default, (x, weight, bias, *options))
+        settings = (list(stage.stride), padding, list(stage.dilation), stage.groups)
+        x = graph.call_function(aten.conv2d.default, (x, weight, bias, *settings))
         if residual is not None and i == len(weights) - 1:
             x = graph.call_function(aten.add.Tensor, (x, residual))
-        if activations[i] != "none":
-            x = graph.call_function(_ACTIVATIONS[activations[i]], (x,))
+        if stage.activation != "none":
+            x = graph.call_function(OPERATORS[stage.activation], (x,))
     return x

@@ -10,9 +10,11 @@ from convsmith.native.chains.chain import Stage as Stage
 from convsmith.native.chains.kernel import ChainKernel as ChainKernel
 from convsmith.native.chains.kernel import chain_kernels as chain_kernels
 from convsmith.native.chains.kernel import register_kernel as register_kernel
+from convsmith.native.chains.op import OPERATORS as OPERATORS
 from convsmith.native.chains.op import by_torch as by_torch
 from convsmith.native.chains.op import chain_of as chain_of
 from convsmith.native.chains.op import each_bias as each_bias
+from convsmith.native.chains.op import each_stage as each_stage
 from convsmith.native.chains.op import has_chains as has_chains
 from convsmith.native.chains.op import is_chain as is_chain
 from convsmith.native.chains.op import options_of as options_of

@@ -5,9 +5,9 @@ It names the kernel that a planner chose. Where this kernel cannot run (another 
 core, sizes it does not serve) and for every gradient, torch computes the same formula.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, fx
@@ -24,16 +24,45 @@ from convsmith.native.layout import CHANNELS_LAST
 _T = TypeVar("_T")
 
 _OPERATOR = "convsmith::convolutions"
-# Integers of one stage in each of the operator's lists.
-_STRIDES, _PADDINGS, _DILATIONS = 2, 4, 2
 
-_ACTIVATE: dict[str, Any] = {
-    "none": lambda y: y,
-    "relu": functional.relu,
-    "relu6": functional.relu6,
-    "hard_swish": functional.hardswish,
-    "silu": functional.silu,
+# The operator of torch that stands for each activation but "none".
+OPERATORS: dict[str, Any] = {
+    "relu": torch.ops.aten.relu.default,
+    "relu6": torch.ops.aten.relu6.default,
+    "hard_swish": torch.ops.aten.hardswish.default,
+    "silu": torch.ops.aten.silu.default,
 }
+
+
+class StageOptions(NamedTuple):
+    """What the operator's lists say of one stage; padding is top, bottom, left, right."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+    activation: str
+
+
+def each_stage(
+    strides: Sequence[int],
+    paddings: Sequence[int],
+    dilations: Sequence[int],
+    groups: Sequence[int],
+    activations: Sequence[str],
+) -> Iterator[StageOptions]:
+    """The operator's lists, stage by stage.
+
+    >>> [stage.padding for stage in each_stage([1, 1], [1, 1, 0, 2], [1, 1], [1], ["relu"])]
+    [(1, 1, 0, 2)]
+    """
+    for i, (group, activation) in enumerate(zip(groups, activations, strict=True)):
+        row, column = strides[2 * i : 2 * i + 2]
+        top, bottom, left, right = paddings[4 * i : 4 * i + 4]
+        down, across = dilations[2 * i : 2 * i + 2]
+        yield StageOptions(
+            (row, column), (top, bottom, left, right), (down, across), group, activation
+        )
 
 
 def options_of(chain: Chain) -> tuple[list[int], list[int], list[int], list[int], list[str]]:
@@ -70,18 +99,19 @@ def chain_of(
 ) -> Chain:
     """The chain that the operator's arguments describe."""
     stages = []
-    for i, (shape, activation) in enumerate(zip(weight_shapes, activations, strict=True)):
-        top, bottom, left, right = paddings[i * _PADDINGS : (i + 1) * _PADDINGS]
+    options = each_stage(strides, paddings, dilations, groups, activations)
+    for shape, stage in zip(weight_shapes, options, strict=True):
+        top, bottom, left, right = stage.padding
         geometry = Geometry(
-            in_channels=shape[1] * groups[i],
+            in_channels=shape[1] * stage.groups,
             out_channels=shape[0],
             kernel_size=shape[2:],
-            stride=strides[i * _STRIDES : (i + 1) * _STRIDES],
+            stride=stage.stride,
             padding=((top, bottom), (left, right)),
-            dilation=dilations[i * _DILATIONS : (i + 1) * _DILATIONS],
-            groups=groups[i],
+            dilation=stage.dilation,
+            groups=stage.groups,
         )
-        stages.append(Stage(geometry, activation))
+        stages.append(Stage(geometry, stage.activation))
     return Chain(tuple(stages), has_residual)
 
 
@@ -145,24 +175,25 @@ def by_torch(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor | None],
     residual: Tensor | None,
-    strides: Sequence[int],
-    paddings: Sequence[int],
-    dilations: Sequence[int],
-    groups: Sequence[int],
-    activations: Sequence[str],
+    *options: Any,
 ) -> Tensor:
-    """The chain's formula by torch's own operators, on any device and in any dtype."""
-    for i, weight in enumerate(weights):
-        top, bottom, left, right = paddings[i * _PADDINGS : (i + 1) * _PADDINGS]
-        padding = [top, left]
-        if (top, left) != (bottom, right):
-            x, padding = functional.pad(x, (left, right, top, bottom)), [0, 0]
-        stride = list(strides[i * _STRIDES : (i + 1) * _STRIDES])
-        dilation = list(dilations[i * _DILATIONS : (i + 1) * _DILATIONS])
-        x = functional.conv2d(x, weight, biases[i], stride, padding, dilation, groups[i])
+    """The chain's formula by torch's own operators, on any device and in any dtype.
+
+    Args:
+        options: The operator's lists from `strides` to `activations`.
+    """
+    for i, (weight, stage) in enumerate(zip(weights, each_stage(*options), strict=True)):
+        top, bottom, left, right = stage.padding
+        padding = (top, left)
+        if padding != (bottom, right):
+            x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
+        x = functional.conv2d(
+            x, weight, biases[i], stage.stride, padding, stage.dilation, stage.groups
+        )
         if residual is not None and i == len(weights) - 1:
             x = x + residual
-        x = _ACTIVATE[activations[i]](x)
+        if stage.activation != "none":
+            x = OPERATORS[stage.activation](x)
     return x.contiguous(memory_format=CHANNELS_LAST[4])
 
 
@@ -172,18 +203,16 @@ def _fake(
     biases: Sequence[Tensor],
     residual: Tensor | None,
     has_bias: Sequence[bool],
-    strides: Sequence[int],
-    paddings: Sequence[int],
-    dilations: Sequence[int],
-    *_: Any,
+    *arguments: Any,
 ) -> Tensor:
     """Sizes may be symbols, so they are computed here and not by a Geometry."""
+    *options, _ = arguments
     rows, columns = x.shape[2:]
-    for i, weight in enumerate(weights):
-        top, bottom, left, right = paddings[i * _PADDINGS : (i + 1) * _PADDINGS]
-        spans = [(k - 1) * d for k, d in zip(weight.shape[2:], dilations[2 * i :], strict=False)]
-        rows = (rows + top + bottom - spans[0] - 1) // strides[2 * i] + 1
-        columns = (columns + left + right - spans[1] - 1) // strides[2 * i + 1] + 1
+    for weight, stage in zip(weights, each_stage(*options), strict=True):
+        top, bottom, left, right = stage.padding
+        tall, wide = ((k - 1) * d for k, d in zip(weight.shape[2:], stage.dilation, strict=True))
+        rows = (rows + top + bottom - tall - 1) // stage.stride[0] + 1
+        columns = (columns + left + right - wide - 1) // stage.stride[1] + 1
     shape = (x.shape[0], weights[-1].shape[0], rows, columns)
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST[4])
 

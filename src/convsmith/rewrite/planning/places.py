@@ -15,18 +15,13 @@ from torch.fx import Node
 
 from convsmith.capture import Captured, arguments, module_path
 from convsmith.geometry import Geometry
-from convsmith.native.chains import Stage
+from convsmith.native.chains import OPERATORS, Stage
 from convsmith.rewrite.surgery import same_shape, stored
 
 aten = torch.ops.aten
 
 _CONVOLUTIONS = {aten.conv2d.default, aten.conv2d.padding}
-_ACTIVATIONS = {
-    aten.relu.default: "relu",
-    aten.relu6.default: "relu6",
-    aten.hardswish.default: "hard_swish",
-    aten.silu.default: "silu",
-}
+_ACTIVATIONS = {operator: name for name, operator in OPERATORS.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +77,11 @@ def _is_plain(captured: Captured, node: Node) -> bool:
     has_bias = named["bias"] is not None
     x = named["input"].meta.get("val")
     tensors = [x, weight, *([stored(captured, named["bias"])] if has_bias else [])]
-    return all(
+    is_batched = isinstance(x, Tensor) and x.dim() == 4
+    return is_batched and all(
         isinstance(t, Tensor) and t.dtype == torch.float32 and t.device.type == "cpu"
         for t in tensors
-    ) and ((x.dim() == 4 and named["padding"] != "same") or _same_is_fixed(node))
-
-
-def _same_is_fixed(node: Node) -> bool:
-    """'same' with stride 1, which is all that torch allows, pads alike whatever the size."""
-    return bool(node.target is aten.conv2d.padding and node.meta["val"].dim() == 4)
+    )
 
 
 def _place(node: Node, order: dict[Node, int], taken: set[Node]) -> Place:
@@ -143,7 +134,7 @@ def _geometry(node: Node) -> Geometry:
     pairs = zip(kernel, _two(named["dilation"]), strict=True)
     if named["padding"] == "valid":
         padding: tuple[tuple[int, int], ...] = ((0, 0), (0, 0))
-    elif named["padding"] == "same":
+    elif named["padding"] == "same":  # torch allows it at stride 1 alone: no size comes in
         totals = [(k - 1) * d for k, d in pairs]
         padding = tuple((total // 2, total - total // 2) for total in totals)
     else:

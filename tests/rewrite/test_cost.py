@@ -47,3 +47,16 @@ def test_a_layer_used_twice_works_twice_and_is_stored_once():
     assert counted.macs == 36
     twice = nn.Sequential(layer, nn.ReLU(), layer)
     assert cost(capture(twice.eval(), torch.zeros(2, 3))).parameters == 12
+
+
+def test_padding_computed_from_a_free_size():
+    layer = nn.Conv2d(3, 4, 3, stride=2)
+
+    def padded(x):
+        width = 1 + x.shape[-1] % 2
+        return layer(F.pad(x, (0, width, 0, width)))
+
+    x = torch.zeros(2, 3, 8, 8)
+    captured = capture(Call(padded).eval(), x)
+    assert any(n.op == "call_function" and "pad" in str(n.target) for n in captured.graph.nodes)
+    assert cost(captured).macs == 2 * 4 * 16 * 3 * 9

@@ -7,7 +7,15 @@ from typing import Any
 
 from torch.fx import Node
 
-from convsmith.analysis.operators import CONVOLUTIONS, GENERAL, TRANSPOSED, named, plain_name, sizes
+from convsmith.analysis.operators import (
+    CONVOLUTIONS,
+    GENERAL,
+    TRANSPOSED,
+    named,
+    plain_name,
+    size_hint,
+    sizes,
+)
 from convsmith.geometry import Axis, Geometry, Pairs, TransposedAxis, TransposedGeometry, per_axis
 
 _POOLS = ("max_pool", "avg_pool", "lp_pool", "fractional_max_pool")
@@ -78,13 +86,18 @@ def _zeros_before(node: Any, axes: int) -> Pairs | None:
     if not isinstance(node, Node) or plain_name(node) not in ("pad", "constant_pad_nd"):
         return None
     given = named(node)
-    amounts = list(given["pad"])
+    amounts = [_number(amount) for amount in given["pad"]]
     if given.get("mode", "constant") != "constant" or given.get("value"):
         return None
     if len(amounts) > 2 * axes or min(amounts, default=0) < 0:
         return None
     pairs = [(a, b) for a, b in zip(amounts[::2], amounts[1::2], strict=True)]
     return tuple([(0, 0)] * (axes - len(pairs)) + pairs[::-1])
+
+
+def _number(amount: Any) -> int:
+    """An amount as it was in the example, though the graph may compute it from a free size."""
+    return size_hint(amount.meta["val"] if isinstance(amount, Node) else amount)
 
 
 def window_at(node: Node) -> Windows | None:

@@ -9,27 +9,27 @@ from typing import Annotated, Any
 import typer
 
 from convsmith.cli import subject
-from convsmith.cli.options import Json, Quiet, Seed, print_json, progress_console, result_console
+from convsmith.cli.options import (
+    Json,
+    Model,
+    Quiet,
+    Seed,
+    Shape,
+    Weights,
+    print_json,
+    progress_console,
+    result_console,
+)
 from convsmith.errors import ArgumentError
 
 
 def run(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            help="A name from `convsmith list`, package.module:callable, or a saved folder."
-        ),
-    ] = None,
+    model: Model = None,
     against: Annotated[
         str | None, typer.Option(help="A second MODEL, to be set beside the first.")
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Its weights (.safetensors .pth .th .npz).", exists=True),
-    ] = None,
-    shape: Annotated[
-        str | None, typer.Option("--input", metavar="N,C,H,W", help="The shape of an input.")
-    ] = None,
+    weights: Weights = None,
+    shape: Shape = None,
     depth: Annotated[
         int | None, typer.Option(min=1, help="Levels of the module tree to show.")
     ] = None,

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from convsmith.cli import subject
-from convsmith.cli.options import Json, Quiet, Seed, print_json, progress_console, result_console
+from convsmith.cli.options import (
+    Json,
+    Model,
+    Quiet,
+    Seed,
+    Shape,
+    Weights,
+    print_json,
+    progress_console,
+    result_console,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,23 +30,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            help="A name from `convsmith list`, package.module:callable, or a saved folder."
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Its weights (.safetensors .pth .th .npz).", exists=True),
-    ] = None,
+    model: Model = None,
+    weights: Weights = None,
     images: Annotated[
         Path | None,
         typer.Option(help="Labelled images to check it on: a folder or an .npz.", exists=True),
     ] = None,
-    shape: Annotated[
-        str | None, typer.Option("--input", metavar="N,C,H,W", help="The shape of an input.")
-    ] = None,
+    shape: Shape = None,
     save: Annotated[Path | None, typer.Option(help="Folder to write the result to.")] = None,
     math: Annotated[
         Literal["fast", "strict"],

@@ -22,13 +22,14 @@ from convsmith.models.network import Model, Network, Recipe
 from convsmith.models.resnet50 import RESNET_50
 from convsmith.models.resnet_cifar import CIFAR_RESNETS
 from convsmith.models.resnext50_32x4d import RESNEXT_50_32X4D
+from convsmith.models.unet_small import UNET_SMALL
 from convsmith.models.vgg16 import VGG_16
 
 NETWORKS: dict[str, Network] = {
     network.name: network
     for network in (
         *(DIGITS_VGG, LENET_5, MOBILENET_V1, MOBILENET_V2, *CIFAR_RESNETS, VGG_16),
-        *(RESNET_50, RESNEXT_50_32X4D, DENSENET_121),
+        *(RESNET_50, RESNEXT_50_32X4D, DENSENET_121, UNET_SMALL),
     )
 }
 _EMBEDDED = Path(__file__).parent / "weights"

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiles of one axis against what they promise, tile by tile."""
+
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convsmith.errors import ShapeError
+from convsmith.scanning.tiling import AxisPlan
+
+
+@st.composite
+def axes(draw: st.DrawFn) -> AxisPlan:
+    stride = Fraction(draw(st.integers(1, 9)), draw(st.integers(1, 4)))
+    a = Fraction(draw(st.integers(-40, 12)), stride.denominator)
+    size = draw(st.integers(1, 300))
+    return AxisPlan.fitted(
+        size=size,
+        outputs=draw(st.integers(1, 1 + int(size / stride))),
+        stride=stride,
+        a=a,
+        b=a + Fraction(draw(st.integers(0, 60)), stride.denominator),
+        period=stride.numerator * draw(st.integers(1, 6)),
+        core=draw(st.integers(1, 40)),
+        least=draw(st.integers(1, 60)),
+    )
+
+
+@given(axes())
+def test_tiles_write_every_output_once_and_read_what_it_depends_on(axis: AxisPlan) -> None:
+    written = []
+    for number in range(axis.tiles()):
+        tile = axis.tile(number)
+        written += range(tile.write.start, tile.write.stop)
+        assert 0 <= tile.read.start < tile.read.stop <= axis.size
+        assert tile.read.start % axis.period == 0
+        shift = tile.read.start / axis.stride
+        assert shift == tile.write.start - tile.keep.start >= 0
+        assert tile.keep.stop - tile.keep.start == tile.write.stop - tile.write.start
+        first = ceil(axis.stride * tile.write.start + axis.a)
+        last = floor(axis.stride * (tile.write.stop - 1) + axis.b)
+        assert tile.read.start <= max(0, first)
+        assert tile.read.stop - 1 >= min(last, axis.size - 1)
+    assert written == list(range(axis.outputs))
+
+
+@given(axes())
+def test_reads_have_one_length_but_for_those_at_the_end(axis: AxisPlan) -> None:
+    reads = [axis.tile(number).read for number in range(axis.tiles())]
+    assert {read.stop - read.start for read in reads if read.stop < axis.size} <= {axis.length}
+    at_end = {read.stop - read.start for read in reads if read.stop == axis.size}
+    assert all(length <= axis.length + axis.period - 1 for length in at_end)
+    assert len(at_end) < 2 or at_end == {axis.length, axis.size - axis.last_start}
+    assert axis.lengths == tuple(sorted({read.stop - read.start for read in reads}))
+    assert axis.inputs_read == sum(read.stop - read.start for read in reads)
+
+
+@given(axes())
+def test_no_shorter_read_would_do(axis: AxisPlan) -> None:
+    fitted = AxisPlan.fitted(
+        size=axis.size,
+        outputs=axis.outputs,
+        stride=axis.stride,
+        a=axis.a,
+        b=axis.b,
+        period=axis.period,
+        core=axis.core,
+    )
+    with pytest.raises(ShapeError, match="must be a multiple of the period"):
+        replace(fitted, length=fitted.length - axis.period)
+
+
+def test_numbers_that_are_refused() -> None:
+    axis = AxisPlan.fitted(size=64, outputs=32, stride=2, a=-1, b=2, period=4, core=8)
+    with pytest.raises(ShapeError, match="must all be positive"):
+        replace(axis, core=0)
+    with pytest.raises(ShapeError, match="must all be positive"):
+        replace(axis, stride=Fraction(-1))
+    with pytest.raises(ShapeError, match="the period 3 must be a multiple of the stride 2"):
+        replace(axis, period=3)
+    with pytest.raises(ShapeError, match="a read of 22 must be a multiple of the period 4"):
+        replace(axis, length=22)
+    for number in (-1, 4):
+        with pytest.raises(ShapeError, match=f"there is no tile {number} among 4"):
+            axis.tile(number)

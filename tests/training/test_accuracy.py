@@ -86,3 +86,14 @@ def test_resnet20_reaches_the_measured_numbers(shared_data: Path) -> None:
     cifar = load_images(shared_data / "cifar10" / "lossless_train_0_1999.npz", model.preprocess)
     counted = accuracy(model, cifar, batch_size=100)
     assert (counted.top1, counted.images) == (numbers["correct"], numbers["images"])
+
+
+@pytest.mark.slow
+def test_resnet8_reaches_the_measured_numbers(shared_data: Path) -> None:
+    expected = json.loads((shared_data / "expected.json").read_text())["results"]
+    numbers = expected["mlperf tiny ResNet8 lossless train (input 0..255)"]
+    weights = shared_data / "weights" / "mlperf_tiny_pretrainedResnet.npz"
+    model = models.create("resnet8", weights=weights)
+    cifar = load_images(shared_data / "cifar10" / "lossless_train_0_1999.npz", model.preprocess)
+    counted = accuracy(model, cifar, batch_size=100)
+    assert (counted.top1, counted.images) == (numbers["correct"], numbers["images"])

@@ -58,13 +58,12 @@ def _listed(name: str, weights: Path | None, shape: str | None) -> Subject:
 
     stored = weights or ("embedded" if models.find(name).embedded else None)
     model = models.create(name, weights=stored)
-    prepared = model.preprocess
-    natural = (1, prepared.channels, prepared.size, prepared.size)
+    natural = (1, *models.find(name).shape_of(model.preprocess))
     return Subject(
         name=name,
         model=model,
         example=_input(shape, natural),
-        preprocess=prepared,
+        preprocess=model.preprocess,
         remarks=() if stored else ("the weights are random: none were given",),
     )
 

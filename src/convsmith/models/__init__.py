@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published networks made of `convsmith.convs`: one file each, listed in `registry`.
+"""Published networks made of `convsmith.convs`: one file each, in folders by what
+they do; `registry` lists them.
 
 >>> from convsmith import models
->>> models.list("mobilenet*")
+>>> models.list("mobilenet_v?")
 ['mobilenet_v1', 'mobilenet_v2']
 """
 

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several networks are made of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import nn
 
 
-def normed(layer: nn.Module, channels: int, *, norm: bool, activation: bool) -> nn.Sequential:
-    """A convolution, its batch-norm unless that is folded into it, and ReLU6 where one follows."""
+def normed(
+    layer: nn.Module,
+    channels: int,
+    *,
+    norm: bool,
+    activation: Callable[..., nn.Module] | None = nn.ReLU6,
+) -> nn.Sequential:
+    """A convolution, its batch-norm unless that is folded into it, and an activation if any."""
     parts = [layer]
     if norm:
         parts.append(nn.BatchNorm2d(channels))
-    if activation:
-        parts.append(nn.ReLU6(inplace=True))
+    if activation is not None:
+        parts.append(activation(inplace=True))
     return nn.Sequential(*parts)
 
 
@@ -37,5 +43,5 @@ def he_initialized(model: nn.Module) -> None:
     Source: He et al., Delving Deep into Rectifiers, 2015, arXiv:1502.01852, equation 10.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

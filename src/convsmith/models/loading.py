@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from convsmith.errors import FormatError
-from convsmith.models.network import Model, Network
+from convsmith.models.network import Model, Network, StoredWeights
 from convsmith.models.preprocess import Preprocess
-from convsmith.models.quantised import read_quantised
 
 _FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredWeights:
-    """What a file holds: tensors by the model's names, and what it tells about the model."""
-
-    tensors: Mapping[str, Tensor]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    preprocess: Preprocess | None = None
 
 
 def read_weights(path: Path, network: Network) -> StoredWeights:
@@ -38,10 +27,12 @@ def read_weights(path: Path, network: Network) -> StoredWeights:
         FormatError: if it is damaged, of no known kind or of another network.
     """
     if path.suffix == ".npz":
-        quantised = read_quantised(path, network)
-        return StoredWeights(
-            tensors=quantised.tensors, options=quantised.options, preprocess=quantised.preprocess
-        )
+        if network.read_npz is None:
+            raise FormatError(
+                f"load_weights: {path.name} is an .npz, which is not known for {network.name}; "
+                f"give .safetensors, .pth, .pt or .th"
+            )
+        return network.read_npz(path, network)
     tensors = read_state(path)
     description = path.with_suffix(".json")
     if path.suffix == ".safetensors" and description.exists():
@@ -65,7 +56,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return _read_checkpoint(path)
     raise FormatError(
         f"load_weights: {path.name} ends with {path.suffix!r}; known are .safetensors, .pth, .pt, "
-        f".th, and .npz for MobileNet"
+        f".th, and .npz for some networks"
     )
 
 

@@ -12,25 +12,14 @@ from typing import Any
 import torch
 
 from convsmith.errors import ArgumentError, ConvsmithError, FormatError
-from convsmith.models.densenet121 import DENSENET_121
-from convsmith.models.digits_vgg import DIGITS_VGG
-from convsmith.models.lenet5 import LENET_5
+from convsmith.models.classification import CLASSIFIERS
 from convsmith.models.loading import load_state, read_weights, require_match
-from convsmith.models.mobilenet_v1 import MOBILENET_V1
-from convsmith.models.mobilenet_v2 import MOBILENET_V2
 from convsmith.models.network import Model, Network, Recipe
-from convsmith.models.resnet50 import RESNET_50
-from convsmith.models.resnet_cifar import CIFAR_RESNETS
-from convsmith.models.resnext50_32x4d import RESNEXT_50_32X4D
-from convsmith.models.unet_small import UNET_SMALL
-from convsmith.models.vgg16 import VGG_16
+from convsmith.models.residual import RESIDUAL_NETWORKS
+from convsmith.models.segmentation import SEGMENTATION_NETWORKS
 
 NETWORKS: dict[str, Network] = {
-    network.name: network
-    for network in (
-        *(DIGITS_VGG, LENET_5, MOBILENET_V1, MOBILENET_V2, *CIFAR_RESNETS, VGG_16),
-        *(RESNET_50, RESNEXT_50_32X4D, DENSENET_121, UNET_SMALL),
-    )
+    network.name: network for network in (*CLASSIFIERS, *RESIDUAL_NETWORKS, *SEGMENTATION_NETWORKS)
 }
 _EMBEDDED = Path(__file__).parent / "weights"
 
@@ -38,8 +27,8 @@ _EMBEDDED = Path(__file__).parent / "weights"
 def names(pattern: str = "*") -> list[str]:
     """The names that match a shell pattern, sorted.
 
-    >>> names("mobilenet*")
-    ['mobilenet_v1', 'mobilenet_v2']
+    >>> names("resnet?")
+    ['resnet8']
     """
     return sorted(name for name in NETWORKS if fnmatchcase(name, pattern))
 
@@ -71,7 +60,8 @@ def create(
     """Build a published network, in eval mode, with its preprocessing in `.preprocess`.
 
     Args:
-        num_classes: Outputs; None takes the published number.
+        num_classes: Outputs; None takes the published number. Networks that tell no classes apart
+            have no such option.
         in_channels: Channels of the image; 1 and 3 adapt the preprocessing too.
         width: Factor on the number of channels of every layer.
         weights: None for random ones, "embedded" for those in the package, or a file (see
@@ -113,7 +103,8 @@ def load_weights(model: str | Model, path: str | Path) -> Model:
 
     The file is `.safetensors` (a `.json` of the same name beside it may state options and
     preprocessing), `.pth`, `.pt` or `.th` (read with weights_only; a `module.` prefix is dropped),
-    or a quantised `.npz` of MobileNet with its `.json` (dequantised: (q - zero point) scale).
+    or, for networks whose weights were published so, an `.npz` (see `tflite`: with a `.json` beside
+    it, dequantised by (q - zero point) scale).
 
     Args:
         model: A name, which is built with the options that the file states, or a model that

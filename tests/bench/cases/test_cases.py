@@ -12,7 +12,7 @@ from convsmith.bench import Case, select
 from convsmith.bench.cases import plain
 from convsmith.bench.measuring import disagreement, macs
 from convsmith.errors import ArgumentError
-from convsmith.models.mobilenet_v2 import InvertedResidual
+from convsmith.models.classification.mobilenet_v2 import InvertedResidual
 
 CASES = select()
 

@@ -13,7 +13,7 @@ from torch import nn
 from convsmith import convs
 from convsmith.bench.case import Case
 from convsmith.bench.results import OURS_LAST, STRICT, STRICT_LAST
-from convsmith.models.mobilenet_v2 import InvertedResidual
+from convsmith.models.classification.mobilenet_v2 import InvertedResidual
 
 _WAYS = frozenset({OURS_LAST, STRICT, STRICT_LAST})
 # (channels in, out, side of the map) of dense 3x3 layers where multiplying less may pay; the last

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convsmith import models
 from convsmith.models.blocks import divisible_by_8
-from convsmith.models.mobilenet_v2 import InvertedResidual
+from convsmith.models.classification.mobilenet_v2 import InvertedResidual
 
 
 # Million macs that the authors list beside their trained models.

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from convsmith import models
-from convsmith.models.resnet50 import Bottleneck
+from convsmith.models.residual.resnet50 import Bottleneck
 
 
 def test_version_1_strides_on_the_first_layer_of_a_block() -> None:

@@ -20,7 +20,7 @@ from torch import nn
 
 from convsmith.models.network import Network
 from convsmith.models.preprocess import IMAGENET
-from convsmith.models.resnet50 import Bottleneck, ResNet50
+from convsmith.models.residual.resnet50 import Bottleneck, ResNet50
 
 _GROUPS = 32
 

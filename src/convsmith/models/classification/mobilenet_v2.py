@@ -6,7 +6,9 @@ arXiv:1801.04381, table 2. 3,504,872 parameters and about 300 million macs at wi
 pixels. Parameters are named as torchvision names them, so that its weights load.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from convsmith.convs import Conv2d, DepthwiseConv2d, PointwiseConv2d
 from convsmith.models.blocks import divisible_by_8, normed
 from convsmith.models.network import Model, Network
 from convsmith.models.preprocess import Preprocess
+from convsmith.models.tflite import read_tflite
 
 # (expansion, output channels, repeats, stride of the first)
 _STAGES = [
@@ -47,11 +50,11 @@ class InvertedResidual(nn.Module):
         parts: list[nn.Module] = []
         if expansion != 1:
             expand = PointwiseConv2d(in_channels, hidden, bias=not norm)
-            parts.append(normed(expand, hidden, norm=norm, activation=True))
+            parts.append(normed(expand, hidden, norm=norm))
         depthwise = DepthwiseConv2d(hidden, 3, stride, padding, bias=not norm)
-        parts.append(normed(depthwise, hidden, norm=norm, activation=True))
+        parts.append(normed(depthwise, hidden, norm=norm))
         project = PointwiseConv2d(hidden, out_channels, bias=not norm)
-        parts.extend(normed(project, out_channels, norm=norm, activation=False))
+        parts.extend(normed(project, out_channels, norm=norm, activation=None))
         self.conv = nn.Sequential(*parts)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
@@ -83,7 +86,7 @@ class MobileNetV2(Model):
         super().__init__()
         channels = divisible_by_8(32 * width)
         stem = Conv2d(in_channels, channels, 3, stride=2, padding=padding, bias=not norm)
-        layers: list[nn.Module] = [normed(stem, channels, norm=norm, activation=True)]
+        layers: list[nn.Module] = [normed(stem, channels, norm=norm)]
         for expansion, published, repeats, stride in _STAGES:
             outputs = divisible_by_8(published * width)
             for i in range(repeats):
@@ -94,7 +97,7 @@ class MobileNetV2(Model):
                 channels = outputs
         last = divisible_by_8(1280 * max(1.0, width))
         head = PointwiseConv2d(channels, last, bias=not norm)
-        layers.append(normed(head, last, norm=norm, activation=True))
+        layers.append(normed(head, last, norm=norm))
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
@@ -104,6 +107,12 @@ class MobileNetV2(Model):
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
+def _options(weights: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+    """What a file of folded weights shows: the last projection has 320 width channels."""
+    width = weights[-2][-1] / 320
+    return {"num_classes": weights[-1][0], "width": width, "norm": False, "padding": "same"}
+
+
 MOBILENET_V2 = Network(
     name="mobilenet_v2",
     build=MobileNetV2,
@@ -111,4 +120,5 @@ MOBILENET_V2 = Network(
     preprocess=Preprocess(size=224, crop=0.875, mean=(127.5,) * 3, std=(127.5,) * 3, scale=1.0),
     source="Sandler et al. 2018, arXiv:1801.04381",
     description="Seventeen inverted residual blocks with linear bottlenecks",
+    read_npz=partial(read_tflite, options=_options, label_offset=1),
 )

@@ -7,7 +7,12 @@ from torch import nn
 
 from convsmith import models
 from convsmith.errors import UnsupportedError
-from convsmith.models.lenet5 import DistanceToCodes, ScaledTanh, SubSampling, digit_codes
+from convsmith.models.classification.lenet5 import (
+    DistanceToCodes,
+    ScaledTanh,
+    SubSampling,
+    digit_codes,
+)
 
 
 def test_every_layer_has_the_published_parameters() -> None:

@@ -4,7 +4,7 @@
 import torch
 
 from convsmith import models
-from convsmith.models.densenet121 import DenseLayer
+from convsmith.models.residual.densenet121 import DenseLayer
 
 
 def test_a_layer_keeps_its_input_and_adds_channels() -> None:

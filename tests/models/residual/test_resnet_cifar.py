@@ -4,7 +4,7 @@
 import torch
 
 from convsmith import models
-from convsmith.models.resnet_cifar import BasicBlock, SubsampleAndPad
+from convsmith.models.residual.resnet_cifar import BasicBlock, SubsampleAndPad
 
 
 def test_the_shortcut_keeps_every_other_pixel_between_zeros() -> None:

@@ -88,6 +88,7 @@ UNET_SMALL = Network(
     name="unet_small",
     build=UNetSmall,
     num_classes=2,
+    task="segmentation",
     preprocess=Preprocess(colour="L", size=512, mean=(0.5,), std=(0.5,), scale=255.0),
     source="after Ronneberger, Fischer and Brox 2015, arXiv:1505.04597",
     description="A small U-Net: a class for every pixel, of membranes by default",

@@ -8,9 +8,9 @@ in the package; `convsmith train digits_vgg --data digits` makes them again.
 
 from torch import Tensor, nn
 
+from convsmith.models.classification.vgg16 import vgg_features
 from convsmith.models.network import Model, Network
 from convsmith.models.preprocess import Preprocess
-from convsmith.models.vgg16 import vgg_features
 
 _STAGES = ((8, 8), (16, 16), (32, 32))
 

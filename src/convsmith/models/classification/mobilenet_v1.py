@@ -6,7 +6,9 @@ Applications, 2017, arXiv:1704.04861, table 1. 4.23 million parameters and 569 m
 width 1 and 224 x 224 pixels.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from convsmith.convs import Conv2d, DepthwiseConv2d, PointwiseConv2d
 from convsmith.models.blocks import normed
 from convsmith.models.network import Model, Network
 from convsmith.models.preprocess import Preprocess
+from convsmith.models.tflite import read_tflite
 
 # (output channels, stride) of each depthwise separable pair
 _PAIRS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
@@ -38,17 +41,19 @@ class MobileNetV1(Model):
         width: float = 1.0,
         norm: bool = True,
         padding: int | Literal["same"] = 1,
+        activation: Literal["relu6", "relu"] = "relu6",
     ) -> None:
         super().__init__()
+        relu = {"relu6": nn.ReLU6, "relu": nn.ReLU}[activation]
         channels = max(8, int(32 * width))
         stem = Conv2d(in_channels, channels, 3, stride=2, padding=padding, bias=not norm)
-        layers = [normed(stem, channels, norm=norm, activation=True)]
+        layers = [normed(stem, channels, norm=norm, activation=relu)]
         for published, stride in _PAIRS:
             depthwise = DepthwiseConv2d(channels, 3, stride, padding, bias=not norm)
-            layers.append(normed(depthwise, channels, norm=norm, activation=True))
+            layers.append(normed(depthwise, channels, norm=norm, activation=relu))
             outputs = max(8, int(published * width))
             pointwise = PointwiseConv2d(channels, outputs, bias=not norm)
-            layers.append(normed(pointwise, outputs, norm=norm, activation=True))
+            layers.append(normed(pointwise, outputs, norm=norm, activation=relu))
             channels = outputs
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -59,6 +64,12 @@ class MobileNetV1(Model):
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
+def _options(weights: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+    """What a file of folded weights shows: the last layer reads 1024 width channels."""
+    width = weights[-1][-1] / 1024
+    return {"num_classes": weights[-1][0], "width": width, "norm": False, "padding": "same"}
+
+
 MOBILENET_V1 = Network(
     name="mobilenet_v1",
     build=MobileNetV1,
@@ -66,4 +77,16 @@ MOBILENET_V1 = Network(
     preprocess=Preprocess(size=224, crop=0.875, mean=(127.5,) * 3, std=(127.5,) * 3, scale=1.0),
     source="Howard et al. 2017, arXiv:1704.04861",
     description="Thirteen depthwise separable pairs; the width multiplier trades accuracy for cost",
+    read_npz=partial(read_tflite, options=_options, label_offset=1),
+)
+
+# "Is there a person?" on a microcontroller: a benchmark of MLPerf Tiny.
+MOBILENET_V1_VWW = Network(
+    name="mobilenet_v1_vww",
+    build=partial(MobileNetV1, num_classes=2, width=0.25, activation="relu"),
+    num_classes=2,
+    preprocess=Preprocess(size=96, mean=(0.0,) * 3, std=(1.0,) * 3, scale=255.0),
+    source="Banbury et al. 2021, arXiv:2106.07597 (MLPerf Tiny, visual wake words)",
+    description="A quarter of MobileNet v1 that tells pictures with a person from those without",
+    read_npz=partial(read_tflite, options=_options),
 )

@@ -16,10 +16,17 @@ from convsmith.models.classification import CLASSIFIERS
 from convsmith.models.loading import load_state, read_weights, require_match
 from convsmith.models.network import Model, Network, Recipe
 from convsmith.models.residual import RESIDUAL_NETWORKS
+from convsmith.models.restoration import RESTORATION_NETWORKS
 from convsmith.models.segmentation import SEGMENTATION_NETWORKS
 
 NETWORKS: dict[str, Network] = {
-    network.name: network for network in (*CLASSIFIERS, *RESIDUAL_NETWORKS, *SEGMENTATION_NETWORKS)
+    network.name: network
+    for network in (
+        *CLASSIFIERS,
+        *RESIDUAL_NETWORKS,
+        *SEGMENTATION_NETWORKS,
+        *RESTORATION_NETWORKS,
+    )
 }
 _EMBEDDED = Path(__file__).parent / "weights"
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from convsmith.errors import FormatError
+from convsmith.models.archive import arrays_of
 from convsmith.models.blocks import weighted_layers
 from convsmith.models.network import Network, StoredWeights
 
@@ -43,23 +44,25 @@ def read_tflite(
     Raises:
         FormatError: if a file is damaged, or is not of this network.
     """
-    try:
-        return _read(path, network, options, label_offset)
-    except (FormatError, FileNotFoundError):
-        raise
-    except Exception as error:  # whatever a damaged archive or description makes of itself
-        raise FormatError(f"load_weights: {path.name} is damaged: {error!r}") from None
+    with arrays_of(path) as arrays:
+        description = json.loads(path.with_suffix(".json").read_text())
+        return _read(arrays, description, path, network, options, label_offset)
 
 
-def _read(path: Path, network: Network, options_of: OptionsOf, label_offset: int) -> StoredWeights:
-    description = json.loads(path.with_suffix(".json").read_text())
+def _read(
+    arrays: Mapping[str, np.ndarray],
+    description: Mapping[str, Any],
+    path: Path,
+    network: Network,
+    options_of: OptionsOf,
+    label_offset: int,
+) -> StoredWeights:
     nodes = [node for node in description["nodes"] if node["op"] in _WEIGHTED]
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        reals = {
-            key: _real(arrays[f"t{key}"], description["tensors"][str(key)])
-            for node in nodes
-            for key in node["inp"][1:]
-        }
+    reals = {
+        key: _real(arrays[f"t{key}"], description["tensors"][str(key)])
+        for node in nodes
+        for key in node["inp"][1:]
+    }
     options = options_of([reals[node["inp"][1]].shape for node in nodes])
     with torch.device("meta"):
         layers = list(weighted_layers(network.build(**options)))

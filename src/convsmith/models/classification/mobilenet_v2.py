@@ -6,7 +6,7 @@ arXiv:1801.04381, table 2. 3,504,872 parameters and about 300 million macs at wi
 pixels. Parameters are named as torchvision names them, so that its weights load.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -44,14 +44,16 @@ class InvertedResidual(nn.Module):
         *,
         norm: bool,
         padding: int | Literal["same"],
+        dilation: int = 1,
     ) -> None:
         super().__init__()
+        around = padding if padding == "same" else padding * dilation
         hidden = in_channels * expansion
         parts: list[nn.Module] = []
         if expansion != 1:
             expand = PointwiseConv2d(in_channels, hidden, bias=not norm)
             parts.append(normed(expand, hidden, norm=norm))
-        depthwise = DepthwiseConv2d(hidden, 3, stride, padding, bias=not norm)
+        depthwise = DepthwiseConv2d(hidden, 3, stride, around, dilation, bias=not norm)
         parts.append(normed(depthwise, hidden, norm=norm))
         project = PointwiseConv2d(hidden, out_channels, bias=not norm)
         parts.extend(normed(project, out_channels, norm=norm, activation=None))
@@ -61,6 +63,39 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, in_channels, h, w) to (n, out_channels, h / stride, w / stride)."""
         return x + self.conv(x) if self.has_shortcut else self.conv(x)
+
+
+def inverted_residuals(
+    in_channels: int,
+    width: float,
+    *,
+    norm: bool,
+    padding: int | Literal["same"],
+    rounded: Callable[[float], int] = divisible_by_8,
+    output_stride: int = 32,
+) -> list[nn.Module]:
+    """A strided 3x3 layer and the blocks of table 2, which end with 320 channels times width.
+
+    Where the strides so far make `output_stride`, later ones become dilations of what follows them.
+    """
+    channels, reached, dilation = rounded(32 * width), 2, 1
+    stem = Conv2d(in_channels, channels, 3, stride=2, padding=padding, bias=not norm)
+    layers: list[nn.Module] = [normed(stem, channels, norm=norm)]
+    for expansion, published, repeats, stride in _STAGES:
+        outputs = rounded(published * width)
+        dense = reached * stride > output_stride
+        for i in range(repeats):
+            block = InvertedResidual(
+                *(channels, outputs, 1 if i or dense else stride, expansion),
+                norm=norm,
+                padding=padding,
+                dilation=dilation,
+            )
+            layers.append(block)
+            channels = outputs
+            dilation *= stride if dense and i == 0 else 1
+        reached *= 1 if dense else stride
+    return layers
 
 
 class MobileNetV2(Model):
@@ -84,17 +119,8 @@ class MobileNetV2(Model):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        channels = divisible_by_8(32 * width)
-        stem = Conv2d(in_channels, channels, 3, stride=2, padding=padding, bias=not norm)
-        layers: list[nn.Module] = [normed(stem, channels, norm=norm)]
-        for expansion, published, repeats, stride in _STAGES:
-            outputs = divisible_by_8(published * width)
-            for i in range(repeats):
-                step = stride if i == 0 else 1
-                layers.append(
-                    InvertedResidual(channels, outputs, step, expansion, norm=norm, padding=padding)
-                )
-                channels = outputs
+        layers = inverted_residuals(in_channels, width, norm=norm, padding=padding)
+        channels = divisible_by_8(_STAGES[-1][1] * width)
         last = divisible_by_8(1280 * max(1.0, width))
         head = PointwiseConv2d(channels, last, bias=not norm)
         layers.append(normed(head, last, norm=norm))

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every network does, asked of a small one of its kind: its outputs, that it is captured,
+drawn again from a seed, and trained in every weight.
+"""
+
+import zlib
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from convsmith import models
+from convsmith.capture import capture
+from convsmith.rewrite import optimize
+
+# Options of a small one, and the sizes of its images.
+SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "deeplab_mobilenet_v2": ({"width": 0.125, "num_classes": 4}, (40, 56)),
+    "densenet121": ({"width": 0.125, "num_classes": 4}, (40, 56)),
+    "digits_vgg": ({"width": 0.25}, (32, 32)),
+    "fsrcnn": ({"width": 0.25, "scale": 3}, (11, 14)),
+    "fsrcnn_subpixel": ({"width": 0.25, "scale": 3}, (11, 14)),
+    "lenet5": ({}, (32, 32)),
+    "mobilenet_v1": ({"width": 0.25, "num_classes": 4}, (40, 56)),
+    "mobilenet_v1_vww": ({"width": 0.25}, (40, 56)),
+    "mobilenet_v2": ({"width": 0.25, "num_classes": 4}, (40, 56)),
+    "resnet8": ({"width": 0.25}, (24, 20)),
+    "resnet20": ({"width": 0.25}, (24, 20)),
+    "resnet50": ({"width": 0.125, "num_classes": 4}, (40, 56)),
+    "resnext50_32x4d": ({"width": 0.125, "num_classes": 4}, (40, 56)),
+    "unet_small": ({"width": 0.25}, (24, 40)),
+    "vgg16": ({"width": 0.0625, "num_classes": 4, "image_size": 64}, (64, 64)),
+}
+# The same code as one of the above, deeper.
+DEEPER = {"resnet32", "resnet44", "resnet56"}
+# Capturing takes seconds: `make test-all` asks all of them.
+QUICKLY_CAPTURED = {"digits_vgg", "fsrcnn", "resnet8"}
+
+
+def small(name: str) -> models.Model:
+    torch.manual_seed(zlib.crc32(name.encode()))
+    return models.create(name, **SMALL[name][0])
+
+
+def images(name: str) -> Tensor:
+    network = models.find(name)
+    return torch.rand(2, *network.input_shape[:-2], *SMALL[name][1])
+
+
+def outputs(result: Any) -> list[Tensor]:
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def expected_shapes(name: str) -> list[tuple[int, ...]]:
+    """What the network's task promises, see `models.network.Task`."""
+    network, (options, (height, width)) = models.find(name), SMALL[name]
+    classes = options.get("num_classes", network.num_classes)
+    if network.task == "segmentation":
+        return [(2, classes, height, width)]
+    if network.task == "super-resolution":
+        scale = options["scale"]
+        return [(2, network.preprocess.channels, scale * height, scale * width)]
+    return [(2, classes)]
+
+
+def test_every_network_is_asked_here() -> None:
+    assert models.list() == sorted({*SMALL, *DEEPER})
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_outputs_are_those_of_its_task(name: str) -> None:
+    with torch.no_grad():
+        found = outputs(small(name)(images(name)))
+    assert [tuple(y.shape) for y in found] == expected_shapes(name)
+    assert all(y.isfinite().all() for y in found)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_seed_draws_the_same_weights_again(name: str) -> None:
+    first, second = small(name).state_dict(), small(name).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_weight_is_trained(name: str) -> None:
+    model = small(name).train()
+    sum(y.square().sum() for y in outputs(model(images(name)))).backward()
+    # A bias before a batch-norm has no say: the norm takes it out again, to rounding.
+    idle = [
+        key
+        for key, p in model.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all() or p.grad.count_nonzero() == 0
+    ]
+    assert not idle
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICKLY_CAPTURED)) for n in SMALL]
+)
+def test_a_captured_network_computes_the_same(name: str) -> None:
+    model, x = small(name), images(name)
+    with torch.no_grad():
+        expected, found = outputs(model(x)), outputs(capture(model, x).module(x))
+    for y, same in zip(found, expected, strict=True):
+        assert torch.equal(y, same)
+
+
+@pytest.mark.parametrize("name", ["fsrcnn_subpixel"])
+def test_an_optimized_network_keeps_its_outputs(name: str) -> None:
+    model, x = small(name), images(name)
+    optimized = optimize(model, x, timing=False)
+    with torch.no_grad():
+        torch.testing.assert_close(optimized.model(x), model(x), rtol=1e-4, atol=1e-4)

@@ -82,6 +82,8 @@ def test_several_inputs_and_nested_results() -> None:
     ]  # fmt: skip
     assert found.total.macs.all == 25 * 12
     assert found.total.parameters == 40 + 16
+    by_name = {"image": (1, 3, 5, 5), "token": token}
+    assert cs.analyze(TwoInputs(), [], kwargs=by_name).total.macs == found.total.macs
 
 
 def test_models_in_any_state() -> None:

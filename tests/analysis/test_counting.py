@@ -122,6 +122,12 @@ def test_products_beside_torchs_counter():
     three = Call(lambda self, a, b, c: torch.einsum("ij,jk,kl->il", a, b, c))
     found = cs.analyze(three, [torch.zeros(2, 3), torch.zeros(3, 4), torch.zeros(4, 5)])
     assert found.total.macs.all == 2 * 3 * 4 + 2 * 4 * 5
+    cell = nn.GRUCell(4, 6)
+    found = cs.analyze(cell, (3, 4))
+    assert found.total.macs.all == 3 * sum(p.numel() for p in cell.parameters() if p.dim() == 2)
+    tensordot = Call(lambda self, a, b: torch.tensordot(a, b, dims=([1, 2], [2, 0])))
+    found = cs.analyze(tensordot, [torch.zeros(2, 3, 4), torch.zeros(4, 5, 3)])
+    assert found.total.macs.all == 2 * 5 * 3 * 4
     chain = Call(lambda self, a, b, c: torch.linalg.multi_dot([a, b, c]))
     found = cs.analyze(chain, [torch.zeros(2, 3), torch.zeros(3, 4), torch.zeros(4, 5)])
     assert found.total.macs.all == 2 * 3 * 4 + 2 * 4 * 5
@@ -135,6 +141,18 @@ def test_what_cannot_be_counted_is_named():
     assert found.total.macs.all == 2 * 36 * 9
     (row,) = [row for row in found.layers if row.macs is None]
     assert row.to_json()["macs"] is None
+
+
+def test_logic_and_norms_of_vectors_multiply_no_tensors():
+    def gated(self, x):
+        return F.normalize(x, dim=1).where((x > 0) & (x < 1), torch.divide(x, 2))
+
+    found = cs.analyze(Call(gated), (1, 4, 8, 8))
+    assert found.total.uncounted == ()
+    assert found.total.macs.all == 0
+    kinds = {row.operator: row.kind for row in found.layers}
+    assert kinds["linalg_vector_norm"] == "reduction"
+    assert kinds["__and__"] == kinds["divide"] == "elementwise"
 
 
 def test_norm_and_elementwise_work_stand_beside_the_macs():

@@ -36,8 +36,8 @@ def analyze(
         model: Any PyTorch module, on any device, the meta device included; it is not changed and
             its inference path is taken.
         input_shape: The shape of the input, batch included; or an example: a tensor, or a list of
-            shapes and tensors for a model with several inputs. Of tensors only shape and dtype
-            matter.
+            shapes and tensors for a model with several inputs, empty for one that takes them by
+            name alone. Of tensors only shape and dtype matter.
         kwargs: Keyword inputs: shapes or tensors by name.
         measure: Also run the model for some seconds, and set each layer's time beside what its
             arithmetic and bytes allow on this machine. Shapes become normal random inputs.
@@ -77,9 +77,9 @@ def analyze(
 
 
 def _inputs(model: nn.Module, given: Any) -> list[Any]:
-    """One shape or tensor, or a list of them, as tensors."""
+    """One shape or tensor, or a list of them, as tensors; of an empty list none."""
     is_row = isinstance(given, tuple | list)
-    is_several = is_row and any(not isinstance(item, int) for item in given)
+    is_several = is_row and (not given or any(not isinstance(item, int) for item in given))
     return [_input(model, item) for item in (given if is_several else [given])]
 
 

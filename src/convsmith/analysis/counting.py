@@ -20,7 +20,7 @@ import torch
 from torch.fx import Node, map_arg
 from torch.utils.flop_counter import flop_registry
 
-from convsmith.analysis.operators import is_view, named, plain_name, sizes
+from convsmith.analysis.operators import is_view, kind_of, named, plain_name, sizes
 from convsmith.analysis.windows import convolution_at, window_at
 from convsmith.geometry import Axis, Macs
 
@@ -53,7 +53,8 @@ def macs_of(node: Node) -> Macs | None:
         return Macs(all_taps, all_taps)
     if is_contraction(node):
         return _contraction(node)
-    return None if plain_name(node).startswith(_UNCOUNTED) else NOTHING
+    is_named = plain_name(node).startswith(_UNCOUNTED)
+    return None if is_named and kind_of(node) == "unknown" else NOTHING
 
 
 def is_contraction(node: Node) -> bool:
@@ -148,6 +149,18 @@ def letters_of(term: str, rank: int) -> list[str]:
     return [*before, *(f".{unnamed - k}" for k in range(unnamed)), *after]
 
 
+def _tensordot(node: Node) -> int:
+    given = named(node)
+    return prod(sizes(node)) * prod(sizes(given["self"])[axis] for axis in given["dims_self"])
+
+
+def _cell(node: Node) -> int:
+    """One step of a recurrent layer: every number of its two matrices, for each of the batch."""
+    given = named(node)
+    weights = prod(sizes(given["w_ih"])) + prod(sizes(given["w_hh"]))
+    return prod(sizes(given["input"])[:-1]) * weights
+
+
 def _chain(node: Node) -> int:
     (tensors,) = [value for value in named(node).values() if isinstance(value, list | tuple)]
     shapes = [sizes(tensor) for tensor in tensors]
@@ -155,6 +168,7 @@ def _chain(node: Node) -> int:
     return sum(rows * shape[0] * shape[-1] for shape in shapes[1:])
 
 
+_CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _PRODUCTS: dict[str, Callable[[Node], int]] = {
     "linear": _inner("input"),
     "matmul": _inner("self"),
@@ -164,33 +178,34 @@ _PRODUCTS: dict[str, Callable[[Node], int]] = {
     "dot": _inner("self"),
     "vdot": _inner("self"),
     "inner": _inner("self"),
+    "linalg_matmul": _inner("self"),
+    "linalg_vecdot": lambda node: prod(sizes(named(node)["x"])),
+    "tensordot": _tensordot,
     "addmm": _inner("mat1"),
     "addmv": _inner("mat"),
     "baddbmm": _inner("batch1"),
     "addbmm": lambda node: prod(sizes(named(node)["batch1"])) * sizes(node)[-1],
-    "outer": lambda node: prod(sizes(node)),
+    **dict.fromkeys(("outer", "ger", "addr"), lambda node: prod(sizes(node))),
     "kron": lambda node: prod(sizes(node)),
     "bilinear": _bilinear,
     "einsum": _einsum,
     "scaled_dot_product_attention": _attention,
     "chain_matmul": _chain,
     "linalg_multi_dot": _chain,
-    "lstm": _recurrent,
-    "gru": _recurrent,
-    "rnn_tanh": _recurrent,
-    "rnn_relu": _recurrent,
+    **dict.fromkeys(_CELLS, _recurrent),
+    **{f"{cell}_cell": _cell for cell in _CELLS},
 }
 # Multiplications without a formula here: named in the result, never counted as none.
 _UNCOUNTED = (
     *("cdist", "_cdist", "pdist", "fft_", "_fft", "stft", "istft", "linalg_", "cholesky", "svd"),
     *("inverse", "qr", "lu_", "matrix_exp", "_native_multi_head", "_transformer_encoder"),
-    *("tensordot", "quantized", "_int_mm", "_scaled_mm", "deform", "_thnn"),
+    *("quantized", "_int_mm", "_scaled_mm", "deform", "_thnn"),
 )
 KINDS_OF_PRODUCTS: dict[str, str] = {
     "linear": "linear",
     "bilinear": "linear",
     "scaled_dot_product_attention": "attention",
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "linear"),
+    **{f"{cell}{step}": "linear" for cell in _CELLS for step in ("", "_cell")},
 }
 
 

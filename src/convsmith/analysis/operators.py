@@ -48,15 +48,37 @@ _KINDS = {
     "sizes": "layout",
 }
 _REDUCING_ACTIVATIONS = {"softmax", "log_softmax", "_softmax", "_log_softmax"}
-# What only moves, makes or names numbers and stands in no table of saved networks.
+# What stands in no table of saved networks, and bears no tag that says what it is.
 _LAYOUT = {
     *("copy", "fill", "zero", "lift_fresh", "detach", "item", "empty", "empty_like", "new_empty"),
-    *("empty_permuted", "rand", "randn", "rand_like", "randn_like", "bernoulli", "uniform"),
-    *("normal", "unsafe_chunk", "unsafe_split", "embedding", "broadcast_tensors", "hstack"),
-    *("vstack", "dstack", "column_stack", "block_diag", "atleast_1d", "atleast_2d", "take"),
-    *("native_channel_shuffle", "nonzero", "masked_select", "scatter", "as_strided", "argsort"),
-    *("fliplr", "flipud", "to", "_local_scalar_dense", "_shape_as_tensor", "set_data", "cpu"),
-    *("cuda"),
+    *("empty_permuted", "empty_strided", "rand", "randn", "rand_like", "randn_like", "bernoulli"),
+    *("uniform", "normal", "randint", "randperm", "multinomial", "exponential", "unsafe_chunk"),
+    *("unsafe_split", "embedding", "broadcast_tensors", "hstack", "vstack", "dstack", "row_stack"),
+    *("column_stack", "block_diag", "concatenate", "atleast_1d", "atleast_2d", "atleast_3d"),
+    *("take", "take_along_dim", "native_channel_shuffle", "nonzero", "masked_select", "scatter"),
+    *("as_strided", "argsort", "fliplr", "flipud", "to", "_local_scalar_dense"),
+    *("_shape_as_tensor", "set_data", "cpu", "cuda", "diag", "diag_embed", "diagflat"),
+    *("fill_diagonal", "index_copy", "index_fill", "index_reduce", "masked_scatter", "put"),
+    *("scatter_reduce", "select_scatter", "diagonal_scatter", "searchsorted", "bucketize"),
+    *("triu_indices", "tril_indices", "cartesian_prod", "combinations", "histc", "bincount"),
+    *("hann_window", "hamming_window", "blackman_window", "kaiser_window", "bartlett_window"),
+    *("_pad_circular", "_pad_enum", "complex", "polar", "msort", "unique_consecutive"),
+    *("_unique2", "unique_dim", "_pack_padded_sequence", "_pad_packed_sequence", "pad_sequence"),
+    *("swapdims", "is_nonzero", "_assert_async", "narrow_copy", "view_copy", "_unsafe_view"),
+}
+_ELEMENTWISE = {
+    *("__and__", "__or__", "__xor__", "__lshift__", "__rshift__", "absolute", "arccos"),
+    *("arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "divide", "true_divide"),
+    *("multiply", "subtract", "negative", "fix", "greater", "greater_equal", "less", "less_equal"),
+    *("not_equal", "isclose", "isin", "cumprod", "cummax", "cummin", "logcumsumexp", "diff"),
+    *("xlogy", "gcd", "lcm", "copysign", "heaviside", "cross", "rrelu_with_noise", "renorm"),
+    *("binary_cross_entropy_with_logits", "_prelu_kernel", "_masked_softmax", "_safe_softmax"),
+}
+_REDUCTIONS = {
+    *("linalg_vector_norm", "median", "nanmedian", "mode", "kthvalue", "quantile", "nanquantile"),
+    *("nanmean", "dist", "trace", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"),
+    *("nll_loss", "nll_loss_nd", "cross_entropy_loss", "embedding_bag", "segment_reduce"),
+    *("pairwise_distance", "allclose", "equal"),
 }
 
 
@@ -95,6 +117,14 @@ def kind_of(node: Node) -> str:
     purpose = purpose_of(name)
     if purpose in _KINDS:
         return _KINDS[purpose]
+    if name in _ELEMENTWISE:
+        return "elementwise"
+    if name in _REDUCTIONS:
+        return "reduction"
+    if name.startswith(("grid_sampler", "_upsample", "upsample")):
+        return "resize"
+    if name.startswith("fractional_max_pool"):
+        return "pooling"
     if torch.Tag.pointwise in target.tags:
         return "elementwise"
     if torch.Tag.reduction in target.tags:

@@ -21,6 +21,7 @@ from uuid import uuid4
 import numpy as np
 
 from convsmith.errors import FormatError
+from convsmith.scanning.sinks.durable import sync_folders
 
 _FORMAT = 1
 _LONGEST_LINE = 1024  # bytes: a damaged file may hold no line end at all
@@ -29,7 +30,7 @@ _LONGEST_LINE = 1024  # bytes: a damaged file may hold no line end at all
 @dataclass(frozen=True)
 class Finished:
     """What the journals of an output say: `tiles[i]` is whether tile i is done, `checksums[i]` the
-    CRC-32 of what was written for it.
+    CRC-32 of the bytes written for it.
     """
 
     tiles: np.ndarray
@@ -65,7 +66,7 @@ class Journal:
         header = {"format": _FORMAT, "plan": fingerprint, "host": host, "pid": os.getpid()}
         os.write(self._file, _line(json.dumps(header).encode()))
         os.fsync(self._file)
-        _sync_folder(folder)
+        sync_folders(folder, folder.parent)
 
     def __enter__(self) -> "Journal":
         return self
@@ -161,12 +162,3 @@ def _sound_lines(path: Path) -> Iterator[bytes]:
             record, _, checksum = line.rpartition(b" ")
             if checksum == b"%08x\n" % zlib.crc32(record):
                 yield record
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name in a folder is durable when the folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,21 +16,25 @@ from convsmith.rewrite import optimize
 
 # Options of a small one, and the sizes of its images.
 SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "alexnet": ({"width": 0.0625, "num_classes": 4}, (224, 224)),
     "deeplab_mobilenet_v2": ({"width": 0.125, "num_classes": 4}, (40, 56)),
     "densenet121": ({"width": 0.125, "num_classes": 4}, (40, 56)),
     "digits_vgg": ({"width": 0.25}, (32, 32)),
     "fsrcnn": ({"width": 0.25, "scale": 3}, (11, 14)),
     "fsrcnn_subpixel": ({"width": 0.25, "scale": 3}, (11, 14)),
+    "googlenet": ({"width": 0.25, "num_classes": 4}, (64, 72)),
     "lenet5": ({}, (32, 32)),
     "mobilenet_v1": ({"width": 0.25, "num_classes": 4}, (40, 56)),
     "mobilenet_v1_vww": ({"width": 0.25}, (40, 56)),
     "mobilenet_v2": ({"width": 0.25, "num_classes": 4}, (40, 56)),
+    "network_in_network": ({"width": 0.125}, (24, 20)),
     "resnet8": ({"width": 0.25}, (24, 20)),
     "resnet20": ({"width": 0.25}, (24, 20)),
     "resnet50": ({"width": 0.125, "num_classes": 4}, (40, 56)),
     "resnext50_32x4d": ({"width": 0.125, "num_classes": 4}, (40, 56)),
     "unet_small": ({"width": 0.25}, (24, 40)),
     "vgg16": ({"width": 0.0625, "num_classes": 4, "image_size": 64}, (64, 64)),
+    "xception_small": ({"width": 0.125}, (32, 32)),
 }
 # The same code as one of the above, deeper.
 DEEPER = {"resnet32", "resnet44", "resnet56"}

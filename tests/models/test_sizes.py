@@ -23,15 +23,18 @@ from convsmith.rewrite.cost import cost
 # Trainable parameters and macs of one image, as published (macs of LeNet-5, and all of digits_vgg
 # and unet_small: summed by hand from their layers).
 PUBLISHED = {
+    "alexnet": (60_965_224, 724_406_816),
     "deeplab_mobilenet_v2": (2_113_557, 2_740_709_056),
     "densenet121": (7_978_856, 2_834_161_664),
     "digits_vgg": (51_634, 2_466_432),
     "fsrcnn": (12_809, 204_210_176),
     "fsrcnn_subpixel": (8_500, 133_562_368),
+    "googlenet": (6_998_552, 1_582_671_872),
     "lenet5": (60_000, 325_680),
     "mobilenet_v1": (4_231_976, 568_740_352),
     "mobilenet_v2": (3_504_872, 300_774_272),
     "mobilenet_v1_vww": (213_586, 7_489_664),
+    "network_in_network": (966_986, 222_486_528),
     "resnet8": (78_186, 12_501_632),
     "resnet20": (269_722, 40_551_040),
     "resnet32": (464_154, 68_862_592),
@@ -41,6 +44,7 @@ PUBLISHED = {
     "resnext50_32x4d": (25_028_904, 4_230_479_872),
     "unet_small": (482_466, 9_206_497_280),
     "vgg16": (138_357_544, 15_470_264_320),
+    "xception_small": (722_576, 12_762_634),
 }
 
 

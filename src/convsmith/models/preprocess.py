@@ -145,6 +145,8 @@ class Preprocess:
 IMAGENET = Preprocess(
     size=224, crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), scale=255.0
 )
+# Whole images of 32 pixels, by the same mean and spread.
+CIFAR = replace(IMAGENET, size=32, crop=None)
 
 
 def _pillow(pixels: np.ndarray) -> Image.Image:

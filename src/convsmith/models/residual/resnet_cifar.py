@@ -5,7 +5,6 @@ Source: He et al., Deep Residual Learning for Image Recognition, 2016, arXiv:151
 and table 6. ResNet-20, 32, 44 and 56 have 269,722, 464,154, 658,586 and 853,018 parameters.
 """
 
-from dataclasses import replace
 from functools import partial
 
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from convsmith.convs import Conv2d
 from convsmith.models.network import Model, Network
-from convsmith.models.preprocess import IMAGENET
+from convsmith.models.preprocess import CIFAR
 
 
 class SubsampleAndPad(nn.Module):
@@ -90,7 +89,7 @@ CIFAR_RESNETS = tuple(
         name=f"resnet{depth}",
         build=partial(CifarResNet, depth=depth),
         num_classes=10,
-        preprocess=replace(IMAGENET, size=32, crop=None),
+        preprocess=CIFAR,
         source="He et al. 2016, arXiv:1512.03385, section 4.2",
         description=f"The residual network of {depth} layers for CIFAR images, option A shortcuts",
     )

@@ -195,6 +195,9 @@ def test_the_version_is_that_of_the_package(convsmith: Callable[..., Done]) -> N
         (["optimize", "mine:failing", "--input", "1,3,9,9"], 2, "raised ValueError: boom"),
         (["train", "lenet5", "--epochs", "0"], 2, "epochs 0"),
         (["train", "lenet5", "--save", "mine.py"], 2, "nothing is overwritten"),
+        (["train", "lenet5", "--data", "digit"], 2, "known are digits, mnist"),
+        (["train", "lenet5", "--data", "mnist", "--data-root", "."], 2, "give --data-root FOLDER"),
+        (["train", "lenet5", "--schedule", "steps"], 2, "'steps' is none of one_cycle, cosine"),
         (["juggle"], 2, "juggle"),
     ],
 )

@@ -10,8 +10,8 @@ import torch
 
 from convsmith import models
 from convsmith.errors import ArgumentError
-from convsmith.training import Epoch, ImageSet, TrainingData, split, train
-from convsmith.training.loop import shifted
+from convsmith.training import Epoch, ImageSet, Recipe, Step, TrainingData, split, train
+from convsmith.training.tasks import Classification
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def bright_and_dark(classes: int = 2) -> TrainingData:
         classes=numbers.astype(np.int64),
         preprocess=models.find("digits_vgg").preprocess,
     )
-    return split(images, held_out=20, seed=0)
+    return split(images, held_out=20, seed=0, task=Classification())
 
 
 def small(**options: Any) -> models.Model:
@@ -42,11 +42,15 @@ def small(**options: Any) -> models.Model:
 def test_the_loss_falls_and_the_held_out_images_are_told_apart() -> None:
     model = small()
     seen: list[Epoch] = []
-    result = train(model, bright_and_dark(), epochs=6, batch_size=4, lr=1e-2, progress=seen.append)
+    recipe = Recipe(epochs=6, batch_size=4, lr=1e-2)
+    steps: list[Step] = []
+    result = train(model, bright_and_dark(), recipe, on_epoch=seen.append, on_step=steps.append)
     assert result.history == tuple(seen)
     assert [(epoch.number, epoch.epochs) for epoch in seen] == [(n, 6) for n in range(1, 7)]
     assert seen[-1].loss < 0.5 * seen[0].loss
-    assert result.held_out_accuracy == 1.0
+    assert result.measures == {"held_out_accuracy": 1.0}
+    assert [(step.number, step.steps) for step in steps] == [(n, 60) for n in range(1, 61)]
+    assert max(step.lr for step in steps) == pytest.approx(1e-2, rel=1e-9)
     assert result.seconds > 0
     assert not model.training
 
@@ -55,7 +59,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
     states = []
     for seed in (5, 5, 6):
         model = small()
-        train(model, bright_and_dark(), epochs=1, batch_size=16, seed=seed)
+        train(model, bright_and_dark(), Recipe(epochs=1, batch_size=16, seed=seed))
         states.append(model.state_dict())
     assert all(torch.equal(t, states[1][name]) for name, t in states[0].items())
     assert any(not torch.equal(t, states[2][name]) for name, t in states[0].items())
@@ -68,28 +72,46 @@ def test_the_random_state_of_the_caller_is_not_touched() -> None:
     with torch.no_grad():
         for tensor in model.state_dict().values():
             tensor.zero_()
-    train(model, bright_and_dark(), epochs=1, batch_size=40)
+    train(model, bright_and_dark(), Recipe(epochs=1, batch_size=40))
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_shifts_move_the_image_and_repeat_its_edge() -> None:
-    x = torch.arange(16.0).reshape(1, 1, 4, 4).expand(50, 2, 4, 4)
-    y = shifted(x, 1)
-    padded = torch.nn.functional.pad(x[:1], (1,) * 4, mode="replicate")[0]
-    possible = {(r, c): padded[:, r : r + 4, c : c + 4] for r in range(3) for c in range(3)}
-    found = {place for image in y for place, moved in possible.items() if torch.equal(image, moved)}
-    assert all(any(torch.equal(image, moved) for moved in possible.values()) for image in y)
-    assert len(found) == 9
-    assert torch.equal(shifted(x, 0), x)
 
 
 def test_a_class_without_an_output_is_an_error() -> None:
     with pytest.raises(ArgumentError, match=r"class 2, .* outputs 0 to 1; .* num_classes=3"):
-        train(small(), bright_and_dark(classes=3), epochs=1)
+        train(small(), bright_and_dark(classes=3), Recipe(epochs=1))
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"shift": -1}])
-def test_settings_that_make_no_sense_are_an_error(wrong: dict[str, Any]) -> None:
-    key, value = next(iter(wrong.items()))
-    with pytest.raises(ArgumentError, match=f"{key} {value}"):
-        train(small(), bright_and_dark(), **{"epochs": 1, **wrong})
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "sgd", "lr": 0.05},
+        {"optimizer": "sgd", "momentum": 0.0, "lr": 0.1},
+        {"schedule": "cosine", "warmup": 0.2},
+        {"label_smoothing": 0.1, "flip": True},
+        {"precision": "bf16"},
+        {"ema": 0.9},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_part_of_a_recipe_learns(change: dict[str, Any]) -> None:
+    recipe = Recipe(**{"epochs": 5, "batch_size": 4, "lr": 1e-2, **change})
+    assert train(small(), bright_and_dark(), recipe).measures["held_out_accuracy"] >= 0.8
+
+
+def test_the_average_of_the_weights_is_what_is_kept() -> None:
+    """Against the same training without an average, followed by hand."""
+    plain, averaged = small(), small()
+    expected: dict[str, torch.Tensor] = {}
+
+    def follow(step: Step) -> None:
+        for name, weights in plain.named_parameters():
+            now = weights.detach().double()
+            kept = min(0.25, step.number / (9 + step.number)) if step.number > 1 else 0.0
+            expected[name] = now - kept * (now - expected.get(name, now))
+
+    train(plain, bright_and_dark(), Recipe(epochs=1, batch_size=8), on_step=follow)
+    train(averaged, bright_and_dark(), Recipe(epochs=1, batch_size=8, ema=0.25))
+    for name, weights in averaged.named_parameters():
+        # Five float32 averages, each rounded by half a unit of at most the largest weight.
+        bound = 5 * torch.finfo(torch.float32).eps * float(expected[name].abs().max())
+        assert (weights - expected[name]).abs().max() <= bound, name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from convsmith.training.images import ImageSet
+from convsmith.training.examples import Examples, batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,13 @@ class Accuracy:
         return self.top1 / self.images
 
 
-def accuracy(model: nn.Module, images: ImageSet, batch_size: int = 32) -> Accuracy:
+def accuracy(model: nn.Module, images: Examples, batch_size: int = 32) -> Accuracy:
     """Run a model, in the mode it is in, over all images."""
-    device = next(model.parameters()).device
+    weights = next(model.parameters())
     top1 = top5 = 0
     with torch.inference_mode():
-        for x, y in images.batches(batch_size):
-            scores = model(x.to(device)).cpu()
+        for x, y in batches(images, batch_size):
+            scores = model(x.to(weights)).cpu()
             best = scores.topk(min(5, scores.shape[1]), dim=1).indices
             hits = best == y[:, None]
             top1 += int(hits[:, 0].sum())

@@ -1,138 +1,163 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: AdamW under a one-cycle schedule, images shifted a little, one seed for all.
-
-Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, arXiv:1711.05101; Smith
-and Topin, Super-Convergence, 2018, arXiv:1708.07120.
-"""
+"""The training loop: one seed for all, on one process or several, resumed where it stopped."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from convsmith.errors import ArgumentError
-from convsmith.training.accuracy import accuracy
-from convsmith.training.images import ImageSet
-from convsmith.training.split import TrainingData
+from convsmith.training.checkpoint import Checkpoints
+from convsmith.training.data import TrainingData
+from convsmith.training.distributed import World
+from convsmith.training.draws import Draws
+from convsmith.training.recipe import Recipe
+from convsmith.training.state import Epoch, State
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One pass over the training images."""
+class Step:
+    """One change of the weights."""
 
     number: int  # from 1
-    epochs: int
-    loss: float  # mean cross-entropy of the shifted images, while the weights move
+    steps: int
+    loss: float  # of this process's examples
+    lr: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What came of a training."""
+    """What came of a training: `measures` are the task's, on the examples held out."""
 
     history: tuple[Epoch, ...]
-    held_out_accuracy: float
+    measures: Mapping[str, float]
     seconds: float
 
 
 def train(
     model: nn.Module,
     data: TrainingData,
+    recipe: Recipe | None = None,
     *,
-    epochs: int = 20,
-    batch_size: int = 64,
-    lr: float = 4e-3,
-    seed: int = 0,
-    shift: int = 2,
-    progress: Callable[[Epoch], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_step: Callable[[Step], None] | None = None,
 ) -> TrainingResult:
-    """Train a classifier in place, and measure it on the images held out. It is left in eval mode.
+    """Train a model in place, where its weights are, and measure it on the examples held out. It is
+    left in eval mode.
 
     The same seed, number of threads, machine and version of torch give the same weights, bit for
-    bit. The caller's random state is not touched.
+    bit, also when the training is stopped and started again with its checkpoints. The caller's
+    random state is not touched. Processes that have joined (see `joined`) share every batch.
 
     Args:
-        lr: The largest step; the schedule rises to it over the first third and falls to 0.
-        shift: Each image is moved by up to this many pixels each way, every time it is shown.
-        progress: Called after every epoch.
+        recipe: None takes the data's own.
+        checkpoints: Where the training is written now and then, and continued from.
+        on_epoch: Called after every epoch.
+        on_step: Called after every step.
 
     Raises:
-        ArgumentError: if epochs, batch_size or lr is not positive, or the data has a class for
-            which the model has no output.
+        ArgumentError: if the data does not fit what the model outputs, or the checkpoint is of
+            another training.
     """
-    if epochs < 1 or batch_size < 1 or lr <= 0 or shift < 0:
-        raise ArgumentError(
-            f"train: epochs {epochs}, batch_size {batch_size} and lr {lr} are positive, shift "
-            f"{shift} is not negative"
-        )
+    recipe = recipe or data.recipe
     start = time.perf_counter()
+    world = World.current()
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        history = tuple(_epochs(model, data.train, epochs, batch_size, lr, shift, progress))
+        torch.manual_seed(recipe.seed + world.rank)
+        told = (on_epoch, on_step)
+        state = _Loop(model, data, recipe, world, checkpoints, told).run()
+    state.keep_average()
     model.eval()
-    return TrainingResult(
-        history=history,
-        held_out_accuracy=accuracy(model, data.held_out).top1_fraction,
-        seconds=time.perf_counter() - start,
-    )
+    measures = {}
+    if world.rank == 0:
+        measures = data.task.measure(model, data.held_out, recipe.batch_size)
+    world.wait()
+    seconds = state.seconds + time.perf_counter() - start
+    return TrainingResult(history=tuple(state.history), measures=measures, seconds=seconds)
 
 
-def _epochs(
-    model: nn.Module,
-    images: ImageSet,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    shift: int,
-    progress: Callable[[Epoch], None] | None,
-) -> Iterator[Epoch]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)
-    steps = epochs * -(-len(images) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 2))
-    device = next(model.parameters()).device
-    for number in range(1, epochs + 1):
-        model.train()
-        total = 0.0
-        for indices in torch.randperm(len(images)).split(batch_size):
-            x, y = images.batch(indices.tolist())
-            scores = model(shifted(x, shift).to(device))
-            _require_outputs(scores, y)
-            loss = F.cross_entropy(scores, y.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(indices)
-        epoch = Epoch(number=number, epochs=epochs, loss=total / len(images))
-        if progress is not None:
-            progress(epoch)
-        yield epoch
+class _Loop:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TrainingData,
+        recipe: Recipe,
+        world: World,
+        checkpoints: Checkpoints | None,
+        told: tuple[Callable[[Epoch], None] | None, Callable[[Step], None] | None],
+    ) -> None:
+        self._data, self._recipe, self._world = data, recipe, world
+        self._checkpoints = checkpoints
+        # The first process speaks for all.
+        self._on_epoch, self._on_step = told if world.rank == 0 else (None, None)
+        self._start = time.perf_counter()
+        self._steps = recipe.epochs * -(-len(data.train) // recipe.batch_size)
+        # Dropout must not move the order of the examples away from that of the other processes.
+        draws = torch.default_generator
+        if world.size > 1:
+            draws = torch.Generator().manual_seed(recipe.seed)
+        self._state = State.begin(model, recipe, self._steps, draws)
+        self._network = world.together(model)
 
+    def run(self) -> State:
+        state = self._state
+        if self._checkpoints is not None and self._checkpoints.restore(state) and self._world.rank:
+            torch.manual_seed(self._recipe.seed + self._world.rank + state.steps)
+        before = state.seconds
+        while len(state.history) < self._recipe.epochs:
+            if not len(state.order):
+                state.order = torch.randperm(len(self._data.train), generator=state.draws)
+            self._network.train()
+            while state.position < len(state.order):
+                self._step()
+                state.seconds = before + time.perf_counter() - self._start
+                if self._checkpoints is not None and self._checkpoints.is_due():
+                    self._write()
+            self._close_epoch()
+        return state
 
-def shifted(x: Tensor, amount: int) -> Tensor:
-    """Every image moved by a random number of pixels, -amount to amount along each axis; the edge
-    is repeated.
-
-    >>> shifted(torch.ones(2, 1, 4, 4), 1).shape
-    torch.Size([2, 1, 4, 4])
-    """
-    n, _, h, w = x.shape
-    padded = F.pad(x, (amount,) * 4, mode="replicate")
-    first = torch.randint(0, 2 * amount + 1, (2, n, 1))
-    rows, columns = first[0] + torch.arange(h), first[1] + torch.arange(w)
-    images = torch.arange(n)[:, None, None]
-    return padded[images, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _require_outputs(scores: Tensor, y: Tensor) -> None:
-    outputs, largest = scores.shape[1], int(y.max())
-    if largest >= outputs:
-        raise ArgumentError(
-            f"train: the data has class {largest}, the model outputs 0 to {outputs - 1}; create it "
-            f"with num_classes={largest + 1}"
+    def _step(self) -> None:
+        state, task, recipe = self._state, self._data.task, self._recipe
+        whole = state.order[state.position : state.position + recipe.batch_size]
+        state.position += len(whole)
+        if len(whole) < self._world.size:
+            return  # too few for every process to have one
+        share = whole[self._world.rank :: self._world.size]
+        draws = Draws(
+            images=len(whole),
+            generator=state.draws,
+            first=self._world.rank,
+            every=self._world.size,
         )
+        x, y = self._data.train.batch(share.tolist())
+        x, y = task.augmented(x, y, recipe, draws)
+        weights = next(state.model.parameters())
+        lr = state.optimizer.param_groups[0]["lr"]
+        with torch.autocast(weights.device.type, recipe.autocast, enabled=bool(recipe.autocast)):
+            output = self._network(x.to(weights))
+            loss = task.loss(output, y.to(weights.device), recipe)
+        state.step(self._world.scaled(loss, task.weight(y)))
+        state.total += loss.item() * len(share)
+        if self._on_step is not None:
+            self._on_step(Step(number=state.steps, steps=self._steps, loss=loss.item(), lr=lr))
+
+    def _close_epoch(self) -> None:
+        state = self._state
+        loss = self._world.total(state.total) / len(state.order)
+        number = len(state.history) + 1
+        epoch = Epoch(number=number, epochs=self._recipe.epochs, loss=loss)
+        state.history.append(epoch)
+        state.order, state.position, state.total = state.order[:0], 0, 0.0
+        if self._checkpoints is not None:
+            self._write()
+        if self._on_epoch is not None:
+            self._on_epoch(epoch)
+
+    def _write(self) -> None:
+        if self._checkpoints is not None and self._world.rank == 0:
+            self._checkpoints.write(self._state)

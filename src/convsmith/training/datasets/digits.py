@@ -18,15 +18,16 @@ from torch import Tensor
 
 from convsmith.errors import FormatError, UnsupportedError
 from convsmith.models import Preprocess, find
-from convsmith.training.images import ImageSet
-from convsmith.training.split import TrainingData, split
+from convsmith.training.data import TrainingData, split
+from convsmith.training.datasets.images import ImageSet
+from convsmith.training.tasks import Classification
 
 _IMAGES, _PIXELS, _GREY_LEVELS = 1797, 8 * 8, 16
 HELD_OUT = 397
 _SPLIT_SEED = 0
 
 
-def load(preprocess: Preprocess) -> TrainingData:
+def load(preprocess: Preprocess, root: Path | None = None) -> TrainingData:
     """1400 images to train on and 397 held out, always the same ones.
 
     The 17 grey levels become 0 to 255; `preprocess` resizes (Pillow, bilinear for `digits_vgg`).
@@ -38,7 +39,7 @@ def load(preprocess: Preprocess) -> TrainingData:
     table = _table(_file())
     pixels = np.rint(table[:, :-1] * (255 / _GREY_LEVELS)).astype(np.uint8).reshape(-1, 8, 8)
     images = ImageSet(images=pixels, classes=table[:, -1].astype(np.int64), preprocess=preprocess)
-    return split(images, held_out=HELD_OUT, seed=_SPLIT_SEED)
+    return split(images, held_out=HELD_OUT, seed=_SPLIT_SEED, task=Classification())
 
 
 def held_out(preprocess: Preprocess | None = None) -> tuple[Tensor, Tensor]:

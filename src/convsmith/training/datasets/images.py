@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,11 +49,6 @@ class ImageSet:
         pixels = [self._prepared(i) for i in indices]
         numbers = self.classes[list(indices)] + self.preprocess.label_offset
         return torch.stack(pixels), torch.from_numpy(numbers)
-
-    def batches(self, batch_size: int = 32) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in their order, `batch_size` at a time."""
-        for first in range(0, len(self), batch_size):
-            yield self.batch(range(first, min(first + batch_size, len(self))))
 
     def part(self, indices: Sequence[int]) -> ImageSet:
         """The images of these indices as a set of their own."""

@@ -12,6 +12,7 @@ from PIL import Image
 from convsmith.errors import FormatError
 from convsmith.models import Preprocess
 from convsmith.training import load_images
+from convsmith.training.examples import batches
 
 STEPS = Preprocess(size=4, colour="L", mean=(0.0,), std=(1.0,), scale=1.0, label_offset=1)
 
@@ -59,10 +60,10 @@ def test_arrays_in_any_usual_layout(tmp_path: Path, shape: tuple[int, ...]) -> N
     x = np.broadcast_to(np.arange(5, dtype=np.uint8).reshape(5, *(1,) * (len(shape) - 1)), shape)
     np.savez(tmp_path / "d.npz", x=x, y=np.arange(5)[:, None] if len(shape) == 3 else np.arange(5))
     images = load_images(tmp_path / "d.npz", STEPS)
-    batches = list(images.batches(2))
-    assert [len(y) for _, y in batches] == [2, 2, 1]
-    assert greys(torch.cat([x for x, _ in batches])) == [0, 1, 2, 3, 4]
-    assert torch.cat([y for _, y in batches]).tolist() == [1, 2, 3, 4, 5]
+    shown = list(batches(images, 2))
+    assert [len(y) for _, y in shown] == [2, 2, 1]
+    assert greys(torch.cat([x for x, _ in shown])) == [0, 1, 2, 3, 4]
+    assert torch.cat([y for _, y in shown]).tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_part_holds_the_images_of_its_indices(tmp_path: Path) -> None:
@@ -82,10 +83,10 @@ def test_nothing_is_decoded_before_it_is_asked_for(tmp_path: Path) -> None:
     write_image(tmp_path / "0.png", 7)
     (tmp_path / "1.png").write_bytes(b"")
     images = load_images(tmp_path, STEPS)
-    batches = images.batches(1)
-    assert greys(next(batches)[0]) == [7]
+    shown = batches(images, 1)
+    assert greys(next(shown)[0]) == [7]
     with pytest.raises(FormatError, match=r"1\.png is no readable image"):
-        next(batches)
+        next(shown)
 
 
 @pytest.mark.parametrize("keep", [1, 40, 50])

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network can be asked to learn: one task a file."""
+
+from convsmith.training.tasks.classification import Classification as Classification
+from convsmith.training.tasks.task import Task as Task

@@ -21,6 +21,9 @@ constexpr int kTileRows = kLanes == 16 ? 14 : 6;
 // A panel of this depth takes 16 KB: half of the first cache, where every row tile finds it.
 constexpr std::int64_t kDepthBlock = 16384 / (kPanel * sizeof(float));
 
+// Panels of more floats than these, half a megabyte, do not stay in the second cache.
+constexpr std::int64_t kKeptFloats = 1 << 17;
+
 // Rows that pass over all panels together: they stay in the second cache.
 constexpr std::int64_t kStripRows = kTileRows * (96 / kTileRows);
 
@@ -250,18 +253,36 @@ void for_row_tiles(std::int64_t num_rows, const Body& body) {
   }
 }
 
+// The share that rows [begin, end) of num_rows have in a panel that comes next. Spread over the
+// tiles, the fetching hides behind their products; the first tile of a panel would wait for it.
+inline void fetch_share(const float* panel, std::int64_t floats, std::int64_t begin,
+                        std::int64_t end, std::int64_t num_rows) {
+  constexpr std::int64_t kLine = 64 / sizeof(float);
+  const std::int64_t lines = divide_up(floats, kLine);
+  for (std::int64_t i = lines * begin / num_rows; i < lines * end / num_rows; ++i)
+    __builtin_prefetch(panel + i * kLine, 0, 2);
+}
+
 // Rows by panels, one block of depth. row_at(r) points at a row's value at block.begin; `panels`
-// too, and from one panel to the next it is panel_pitch.
+// too, and from one panel to the next it is panel_pitch. `upcoming` is read after them, and fetched
+// meanwhile; null if it need not be.
 template <class RowAt>
 void multiply_block(std::int64_t num_rows, const RowAt& row_at, std::int64_t num_columns,
                     const float* panels, std::int64_t panel_pitch, const DepthBlock& block,
-                    const Output& output) {
+                    const Output& output, const float* upcoming = nullptr) {
   const Stretch all{0, block.end - block.begin, 0};
+  const bool come_from_memory = panel_pitch * divide_up(num_columns, kPanel) > kKeptFloats;
+  if (come_from_memory && !block.is_last()) upcoming = panels + all.end * kPanel;
   for (std::int64_t strip = 0; strip < num_rows; strip += kStripRows) {
     const std::int64_t strip_rows = std::min(kStripRows, num_rows - strip);
+    // A single tile has nothing to hide behind: the processor fetches ahead by itself.
+    const bool fetches = strip_rows > kTileRows;
     for (std::int64_t column = 0; column < num_columns; column += kPanel) {
       const float* panel = panels + column / kPanel * panel_pitch;
+      const bool has_next = come_from_memory && column + kPanel < num_columns;
+      const float* const next = has_next ? panel + panel_pitch : upcoming;
       for_row_tiles(strip_rows, [&](std::int64_t first, std::int64_t count) {
+        if (fetches && next) fetch_share(next, all.end * kPanel, first, first + count, strip_rows);
         const float* rows[kTileRows];
         for (std::int64_t r = 0; r < count; ++r) rows[r] = row_at(strip + first + r);
         multiply_tile(rows, count, panel, {&all, 1}, num_columns - column, block,

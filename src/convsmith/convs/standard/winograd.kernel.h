@@ -115,6 +115,7 @@ struct WinogradConv2d {
   const std::int64_t tiles = a.n * image_tiles;
   const std::int64_t tile_pitch = divide_up(a.channels, kLanes) * kLanes;  // in V
   const std::int64_t panels = divide_up(a.out_channels, kPanel);
+  const bool comes_from_memory = kPositions * panels * kPanel * a.channels > kKeptFloats;  // U
 
   struct Place {
     std::int64_t image, row, column;  // of the first output
@@ -187,15 +188,28 @@ struct WinogradConv2d {
                 float* m) const {
     for (std::int64_t p = 0; p < kPositions; ++p, v += block.pitch, m += chunk.pitch)
       for (std::int64_t c = 0; c < chunk.count; c += kPanel) {
-        const float* panel =
-            a.weight + (p * panels + (chunk.first + c) / kPanel) * a.channels * kPanel;
+        const float* panel = panel_at(p, chunk.first + c);
         const Output output{m + c, kWinogradChunk, nullptr, nullptr, nullptr, Activation::none};
         for_depth_blocks(a.channels, [&](const DepthBlock& depth) {
+          const float* upcoming = nullptr;
+          if (comes_from_memory)
+            upcoming = depth.is_last() ? panel_after(p, c, chunk) : panel + depth.end * kPanel;
           multiply_block(
               block.count, [&](std::int64_t t) { return v + t * tile_pitch + depth.begin; }, kPanel,
-              panel + depth.begin * kPanel, 0, depth, output);
+              panel + depth.begin * kPanel, 0, depth, output, upcoming);
         });
       }
+  }
+
+  const float* panel_at(std::int64_t position, std::int64_t channel) const {
+    return a.weight + (position * panels + channel / kPanel) * a.channels * kPanel;
+  }
+
+  // Null behind the last one of a chunk.
+  const float* panel_after(std::int64_t position, std::int64_t c,
+                           const WinogradRange& chunk) const {
+    if (c + kPanel < chunk.count) return panel_at(position, chunk.first + c + kPanel);
+    return position + 1 < kPositions ? panel_at(position + 1, chunk.first) : nullptr;
   }
 
   void transform_outputs(const WinogradRange& block, const WinogradRange& chunk,

@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The short way through a planned network: its chains of convolutions without torch's dispatcher.
 
-The graph's own code is made a second time with each `convsmith::convolutions` replaced by a direct
-call. Weights are looked up in the live network at every call, so that assigning, loading or moving
-them is seen; nothing is looked up by `getattr`, which costs more than a small layer.
+The graph's own code is made a second time with each run of `convsmith::convolutions` replaced by
+one call into the core. Weights are looked up in the live network at every call, so that assigning,
+loading or moving them is seen; nothing is looked up by `getattr`, which costs more than a small
+layer.
 """
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from convsmith import native
-from convsmith.native.chains import (
-    ChainCall,
-    by_torch,
-    chain_kernels,
-    chain_of,
-    each_bias,
-    is_chain,
-)
+from convsmith.native.chains import Program, Step, chain_kernels, chain_of, each_bias, is_chain
 
 
 def short_way(network: fx.GraphModule) -> Callable[..., Any]:
@@ -30,9 +25,8 @@ def short_way(network: fx.GraphModule) -> Callable[..., Any]:
     output = graph.graph_copy(network.graph, copies)
     graph.output(output)
     graph.set_codegen(network.graph._codegen)
-    for node in graph.nodes:
-        if is_chain(node):
-            _replace(network, graph, node)
+    for run in list(_runs(graph)):
+        _replace(network, graph, run)
     graph.eliminate_dead_code()
     code = graph.python_code("self")
     names: dict[str, Any] = dict(code.globals)
@@ -41,46 +35,84 @@ def short_way(network: fx.GraphModule) -> Callable[..., Any]:
     return forward
 
 
-def _replace(network: fx.GraphModule, graph: fx.Graph, node: fx.Node) -> None:
-    arguments: Any = node.args
-    x, weights, biases, residual, has_bias, *options, kernel = arguments
-    find_weights = [_finder(network, weight) for weight in weights]
-    find_biases = [_finder(network, bias) for bias in each_bias(biases, has_bias)]
-    direct = _direct(find_weights, find_biases, options, kernel, has_residual=residual is not None)
-    with graph.inserting_before(node):
-        new = graph.call_function(direct, (x,) if residual is None else (x, residual))
-    node.replace_all_uses_with(new)
-    graph.erase_node(node)
+def _runs(graph: fx.Graph) -> Iterator[list[fx.Node]]:
+    """Chains that follow each other with nothing between that computes."""
+    run: list[fx.Node] = []
+    for node in graph.nodes:
+        if is_chain(node) and native.available() and node.args[-1] in chain_kernels():
+            run.append(node)
+        elif run and node.op not in ("get_attr", "placeholder"):
+            yield run
+            run = []
+
+
+def _replace(network: fx.GraphModule, graph: fx.Graph, run: list[fx.Node]) -> None:
+    reads: list[Any] = [value for node in run for value in (node.args[0], node.args[3])]
+    inputs = list(dict.fromkeys(v for v in reads if v is not None and v not in run))
+    inside = set(run)
+    outputs = [node for node in run if not inside.issuperset(node.users)]
+    direct = _direct(network, run, inputs, outputs)
+    with graph.inserting_after(run[-1]):
+        results = graph.call_function(direct, tuple(inputs))
+    with graph.inserting_after(results):
+        for i, node in enumerate(outputs):
+            result = graph.call_function(operator.getitem, (results, i))
+            node.replace_all_uses_with(result, lambda user: user not in inside)
+    for node in reversed(run):
+        graph.erase_node(node)
 
 
 def _direct(
-    find_weights: list[Callable[[], Any]],
-    find_biases: list[Callable[[], Any]],
-    options: list[Any],
-    name: str,
-    *,
-    has_residual: bool,
-) -> Callable[..., Tensor]:
-    """The operator as a function of x and residual alone."""
-    shapes = tuple(tuple(find().shape) for find in find_weights)
-    chain = chain_of(shapes, *map(tuple, options), has_residual)
-    kernel = chain_kernels().get(name)
-    call = ChainCall(kernel, chain) if kernel is not None and native.available() else None
-    served: set[tuple[int, ...]] = set()
+    network: fx.GraphModule,
+    run: list[fx.Node],
+    inputs: list[fx.Node],
+    outputs: list[fx.Node],
+) -> Callable[..., Sequence[Tensor]]:
+    """The run as a function of what it reads from outside."""
+    numbers = {value: number for number, value in enumerate((*inputs, *run))}
+    calls: list[Any] = [node.args for node in run]
+    find_weights = [_finder(network, weight) for call in calls for weight in call[1]]
+    find_biases = [_finder(network, bias) for call in calls for bias in each_bias(call[2], call[4])]
+    steps = [_step(network, call, numbers) for call in calls]
+    wanted = [numbers[node] for node in outputs]
+    program = Program(steps, len(inputs), wanted)
 
-    def serves(x: Tensor) -> bool:
-        if x.shape not in served and kernel is not None and kernel.serves(chain, tuple(x.shape)):
-            served.add(x.shape)
-        return x.shape in served and x.dtype is torch.float32
-
-    def convolutions(x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def convolutions(*values: Tensor) -> Sequence[Tensor]:
         weights = [find() for find in find_weights]
         biases = [find() for find in find_biases]
-        if call is None or not serves(x):
-            return by_torch(x, weights, biases, residual, *options)
-        return call(x, weights, biases, residual)
+        if program.serves(values):
+            return program(values, weights, biases)
+        return by_operators(values, weights, biases)
+
+    def by_operators(
+        values: Sequence[Tensor], weights: list[Tensor], biases: list[Tensor | None]
+    ) -> list[Tensor]:
+        known, at = list(values), 0
+        for step, (_, _, _, _, has_bias, *arguments) in zip(steps, calls, strict=True):
+            end = at + len(has_bias)
+            known.append(
+                torch.ops.convsmith.convolutions(
+                    known[step.x],
+                    weights[at:end],
+                    [bias for bias in biases[at:end] if bias is not None],
+                    None if step.residual is None else known[step.residual],
+                    has_bias,
+                    *arguments,
+                )
+            )
+            at = end
+        return [known[number] for number in wanted]
 
     return convolutions
+
+
+def _step(network: fx.GraphModule, call: Sequence[Any], numbers: dict[fx.Node, int]) -> Step:
+    x, weights, _, residual, _, *options, name = call
+    shapes = tuple(tuple(_finder(network, weight)().shape) for weight in weights)
+    chain = chain_of(shapes, *map(tuple, options), residual is not None)
+    return Step(
+        chain_kernels()[name], chain, numbers[x], None if residual is None else numbers[residual]
+    )
 
 
 def _finder(network: fx.GraphModule, node: fx.Node | None) -> Callable[[], Any]:

@@ -29,17 +29,43 @@ int run(std::size_t index, nb::tuple integers) {
   return static_cast<int>(kernel.run(values.data()));
 }
 
-// A hash of the bits of up to 16 floats, spread evenly over `count` of them from first to last.
-std::uint64_t sampled_fingerprint(std::uintptr_t address, std::int64_t count) {
+// Kernels one behind another: the number of each, how many integers it takes, and these. Returns
+// the status of the last one that ran, and where its integers begin.
+nb::tuple run_rows(std::uintptr_t address, std::size_t count) {
+  const std::int64_t* const rows = reinterpret_cast<const std::int64_t*>(address);
+  Status status = Status::ok;
+  std::size_t at = 0, begin = 0;
+  {
+    nb::gil_scoped_release release;
+    while (at + 2 <= count && status == Status::ok) {
+      const auto index = static_cast<std::size_t>(rows[at]);
+      const auto num_integers = static_cast<std::size_t>(rows[at + 1]);
+      begin = at + 2;
+      if (index >= kernels().size() || num_integers > count - begin ||
+          rows[at + 1] != kernels()[index].num_integers)
+        break;
+      status = kernels()[index].run(rows + begin);
+      at = begin + num_integers;
+    }
+  }
+  if (status == Status::ok && at != count) throw nb::value_error("no row of a kernel");
+  return nb::make_tuple(static_cast<int>(status), begin);
+}
+
+// A hash of the bits of up to 16 floats of each array, spread evenly from its first to its last.
+std::uint64_t sampled_fingerprints(std::uintptr_t addresses_and_counts, std::size_t num_arrays) {
   constexpr std::int64_t kSamples = 16;
-  const float* values = reinterpret_cast<const float*>(address);
-  const std::int64_t samples = std::min(count, kSamples);
-  std::uint64_t all = static_cast<std::uint64_t>(count);
-  for (std::int64_t i = 0; i < samples; ++i) {
-    const std::int64_t at = samples < kSamples ? i : (count - 1) / (kSamples - 1) * i;
-    std::uint32_t bits;
-    std::memcpy(&bits, values + at, sizeof bits);
-    all = (all ^ bits) * 0x9E3779B97F4A7C15u;
+  const std::int64_t* array = reinterpret_cast<const std::int64_t*>(addresses_and_counts);
+  std::uint64_t all = num_arrays;
+  for (std::size_t a = 0; a < num_arrays; ++a, array += 2) {
+    const float* values = reinterpret_cast<const float*>(array[0]);
+    const std::int64_t count = array[1], samples = std::min(count, kSamples);
+    for (std::int64_t i = 0; i < samples; ++i) {
+      const std::int64_t at = samples < kSamples ? i : (count - 1) / (kSamples - 1) * i;
+      std::uint32_t bits;
+      std::memcpy(&bits, values + at, sizeof bits);
+      all = (all ^ bits) * 0x9E3779B97F4A7C15u;
+    }
   }
   return all;
 }
@@ -67,7 +93,8 @@ void use_target_named(std::string_view name) {
 
 NB_MODULE(_core, m) {
   m.def("run", &run);
-  m.def("sampled_fingerprint", &sampled_fingerprint);
+  m.def("run_rows", &run_rows);
+  m.def("sampled_fingerprints", &sampled_fingerprints);
   m.def("target_names", &target_names, nb::arg("only_supported"));
   m.def("kernel_names", &kernel_names);
   m.def("use_target", [](const char* name) { use_target_named(name); });

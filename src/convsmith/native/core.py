@@ -2,6 +2,7 @@
 """Loading the compiled core and calling its kernels on rows of integers."""
 
 import os
+from array import array
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -73,7 +74,7 @@ def _refusal(kernel: str, integers: tuple[int, ...], status: int) -> NativeError
 
 
 def index_of(kernel: str) -> int:
-    """The number of a kernel, by which `run_numbered` calls it.
+    """The number of a kernel, by which `run_rows` calls it.
 
     Raises:
         NativeError: if the core is missing or has no such kernel.
@@ -86,18 +87,31 @@ def index_of(kernel: str) -> int:
     return _INDEX[kernel]
 
 
-def run_numbered(index: int, integers: tuple[int, ...]) -> None:
-    """`run` for a caller that knows a kernel by its number, and gives the threads itself."""
+def run_rows(rows: "array[int]") -> None:
+    """Run kernels one behind another: for each its number, how many integers it takes, and these.
+
+    The last integer of each row is the number of threads; the rest is as for `run`.
+
+    Raises:
+        NativeError: if a row fits no kernel, or a kernel refuses its sizes.
+    """
     assert _core is not None  # else there was no number
-    status = _core.run(index, integers)
+    address, count = rows.buffer_info()
+    try:
+        status, begin = _core.run_rows(address, count)
+    except ValueError as error:
+        raise NativeError(f"native: {count} integers were to run as rows: {error}.") from None
     if status != 0:
-        raise _refusal(list(_INDEX)[index], integers[:-1], status)
+        index, length = rows[begin - 2 : begin]
+        integers = tuple(rows[begin : begin + length - 1])
+        raise _refusal(list(_INDEX)[index], integers, status)
 
 
-def sampled_fingerprint(values: torch.Tensor) -> int:
-    """A hash of up to 16 values, spread evenly over float32 numbers without gaps in memory."""
+def sampled_fingerprints(addresses_and_counts: "array[int]") -> int:
+    """A hash of up to 16 values of each array of float32 numbers, spread evenly over it."""
     assert _core is not None  # the caller has asked `available`
-    found: int = _core.sampled_fingerprint(values.data_ptr(), values.numel())
+    address, count = addresses_and_counts.buffer_info()
+    found: int = _core.sampled_fingerprints(address, count // 2)
     return found
 
 

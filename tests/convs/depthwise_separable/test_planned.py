@@ -79,7 +79,7 @@ def by_kernel(
     kernel = KERNELS[name]
     assert kernel.serves(chain, tuple(x.shape))
     biases = [torch.ones(g.out_channels) for g in chain.geometries]
-    return run_chain(kernel, chain, x, kernel.pack(chain, weights), biases, residual)
+    return run_chain(kernel, chain, x, weights, biases, residual)
 
 
 def one_after_the_other(chain: Chain, x: Tensor, weights: list[Tensor]) -> Tensor:

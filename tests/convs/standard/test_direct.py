@@ -40,7 +40,7 @@ def chain_of(weight: Tensor, **options: Any) -> Chain:
 def direct(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any) -> Tensor:
     chain = chain_of(weight, **options)
     assert DIRECT.serves(chain, tuple(x.shape))
-    return run_chain(DIRECT, chain, x, DIRECT.pack(chain, [weight]), [bias])
+    return run_chain(DIRECT, chain, x, [weight], [bias])
 
 
 def small_integers(*shape: int) -> Tensor:

@@ -66,7 +66,7 @@ def winograd(
     chain = Chain((Stage(geometry),), residual is not None)
     kernel = chain_kernels()[f"winograd_{tile}x{tile}"]
     assert kernel.serves(chain, tuple(x.shape))
-    return run_chain(kernel, chain, x, kernel.pack(chain, [weight]), [bias], residual)
+    return run_chain(kernel, chain, x, [weight], [bias], residual)
 
 
 def by_definition(

@@ -18,5 +18,7 @@ from convsmith.native.chains.op import each_stage as each_stage
 from convsmith.native.chains.op import has_chains as has_chains
 from convsmith.native.chains.op import is_chain as is_chain
 from convsmith.native.chains.op import options_of as options_of
+from convsmith.native.chains.program import Program as Program
+from convsmith.native.chains.program import Step as Step
 from convsmith.native.chains.running import ChainCall as ChainCall
 from convsmith.native.chains.running import run_chain as run_chain

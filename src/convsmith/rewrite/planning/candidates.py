@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from statistics import median
 from time import perf_counter
@@ -13,11 +14,11 @@ from torch import Tensor
 from convsmith import native
 from convsmith.native.chains import (
     Chain,
+    ChainCall,
     ChainKernel,
     by_torch,
     chain_kernels,
     options_of,
-    run_chain,
 )
 from convsmith.rewrite.planning.plan import TORCH, TORCH_CONTIGUOUS
 
@@ -99,8 +100,8 @@ def _calls(
         residual = torch.randn(shape, generator=generator).contiguous(memory_format=_LAST)
     calls: dict[str, Callable[[], Tensor]] = {}
     for kernel in serving(problem, math=math):
-        packed = kernel.pack(chain, [w.detach().contiguous() for w in weights])
-        calls[kernel.name] = _by_kernel(kernel, chain, given, packed, biases, residual)
+        call = ChainCall(kernel, chain)
+        calls[kernel.name] = partial(call, given, weights, biases, residual)
     if len(chain.stages) == 1:
         options = options_of(chain)
         weights_last = [w.detach().contiguous(memory_format=_LAST) for w in weights]
@@ -109,14 +110,3 @@ def _calls(
             given.contiguous(), [w.detach() for w in weights], biases, residual, *options
         )
     return calls
-
-
-def _by_kernel(
-    kernel: ChainKernel,
-    chain: Chain,
-    x: Tensor,
-    packed: Sequence[Tensor],
-    biases: Sequence[Tensor | None],
-    residual: Tensor | None,
-) -> Callable[[], Tensor]:
-    return lambda: run_chain(kernel, chain, x, packed, biases, residual)

@@ -46,6 +46,5 @@ def roundings(stage: Stage, x: Tensor, weight: Tensor, kernels: Sequence[ChainKe
 
     found = {}
     for kernel in kernels:
-        packed = kernel.pack(chain, [weight.contiguous()])
-        found[kernel.name] = rounding(run_chain(kernel, chain, x, packed, [None]))
+        found[kernel.name] = rounding(run_chain(kernel, chain, x, [weight], [None]))
     return Roundings(found, rounding(by_torch(x, [weight], [None], None, *options)))

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains that feed each other, prepared as rows of integers and run by one call into the core.
+
+What lies between two chains stays in memory that the program keeps: fresh memory costs a page fault
+every 4 KB, and a call from Python for each chain costs as much as a small one takes. Only the
+program's results are new tensors.
+
+Packed weights are used only while every weight still has the address, shape, strides and version
+counter that they were made from, and the same values at 16 places spread over it: what torch counts
+is always seen, and so is a write to a whole tensor that passes its counters by
+(`weight.data.copy_(...)`). A write through `.data` or numpy to a few numbers of a weight is not.
+"""
+
+from array import array
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from convsmith.errors import ArgumentError, ShapeError
+from convsmith.native.chains.chain import Chain
+from convsmith.native.chains.kernel import ChainKernel, Ints
+from convsmith.native.chains.memory import Lifetime, lay_out
+from convsmith.native.core import index_of, run_rows, sampled_fingerprints
+from convsmith.native.layout import CHANNELS_LAST
+
+_LAST = CHANNELS_LAST[4]
+
+# Sizes of inputs that a program keeps its rows and its memory for.
+_MOST_SIZES = 8
+
+
+class Step(NamedTuple):
+    """One chain of a program.
+
+    The program's values are numbered: its inputs first, then the result of each step.
+    """
+
+    kernel: ChainKernel
+    chain: Chain
+    x: int
+    residual: int | None = None
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The rows of one size of inputs, and the memory between the steps."""
+
+    rows: "array[int]"
+    patches: Sequence[tuple[int, int]]  # (place in rows, which of the inputs and results)
+    results: Sequence[tuple[Ints, Ints]]  # shape and strides
+    memory: Tensor
+
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        results = [torch.empty_strided(shape, strides) for shape, strides in self.results]
+        addresses = [t.data_ptr() for t in (*inputs, *results)]
+        for place, which in self.patches:
+            self.rows[place] = addresses[which]
+        run_rows(self.rows)
+        return results
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """The weights as the kernels read them, what they were made from, and rows that name them."""
+
+    state: Sequence[object]
+    samples: "array[int]"  # (address, count) of each weight that lies without gaps
+    fingerprint: int
+    addresses: Sequence[Sequence[int]]  # of each step: weight, bias, weight, bias, ...
+    kept: Sequence[Tensor]  # whose addresses these are
+    ready: dict[object, list[_Ready]] = field(default_factory=dict)
+
+    def is_fresh(self, state: Sequence[object]) -> bool:
+        return self.state == state and self.fingerprint == sampled_fingerprints(self.samples)
+
+
+class Program:
+    """Steps that read the inputs and each other's results.
+
+    Safe to call from several threads: each takes rows and memory that no other uses.
+
+    Args:
+        steps: In an order in which each reads what is there already.
+        num_inputs: How many values are given.
+        outputs: Numbers of the values that are wanted, none of them an input.
+    """
+
+    def __init__(self, steps: Sequence[Step], num_inputs: int, outputs: Sequence[int]) -> None:
+        self.steps, self.num_inputs, self.outputs = tuple(steps), num_inputs, tuple(outputs)
+        self._packed: _Packed | None = None
+        self._served: set[tuple[Ints, ...]] = set()
+        # Inputs that have to lie in channels last, without gaps.
+        self._laid_last = {step.residual for step in steps} | {
+            step.x for step in steps if not step.kernel.takes_any_strides
+        }
+
+    def __call__(
+        self,
+        inputs: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor | None],
+    ) -> list[Tensor]:
+        """The chains' formulas.
+
+        Args:
+            inputs: Shape (N, C, H, W), float32 on the CPU, any strides; the program `serves` them.
+            weights: Of all stages of all steps, as torch has them, float32.
+            biases: One for each weight, or None.
+
+        Returns:
+            The outputs, channels last.
+
+        Raises:
+            ArgumentError: if another number of inputs is given.
+            ShapeError: if a weight, a bias or a residual does not fit.
+        """
+        if len(inputs) != self.num_inputs:
+            raise ArgumentError(
+                f"convolutions: {len(inputs)} inputs were given to chains that read "
+                f"{self.num_inputs}; give a residual just where the chain has one."
+            )
+        packed, state = self._packed, _state(weights, biases)
+        if packed is None or not packed.is_fresh(state):
+            packed = self._packed = self._pack(state, weights, biases)
+        inputs = [_laid_last(x) if i in self._laid_last else x for i, x in enumerate(inputs)]
+        key = (torch.get_num_threads(), *((x.shape, x.stride()) for x in inputs))
+        if key not in packed.ready and len(packed.ready) >= _MOST_SIZES:
+            packed.ready.clear()
+        idle = packed.ready.setdefault(key, [])
+        try:
+            ready = idle.pop()
+        except IndexError:
+            ready = self._prepare(packed, inputs)
+        results = ready.run(inputs)
+        idle.append(ready)
+        return results
+
+    def serves(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether every kernel computes its chain at these sizes, and in this dtype."""
+        shapes = tuple(tuple(x.shape) for x in inputs)
+        if shapes not in self._served:
+            values = self._shapes(shapes)
+            if all(step.kernel.serves(step.chain, values[step.x]) for step in self.steps):
+                self._served.add(shapes)
+        return shapes in self._served and all(x.dtype is torch.float32 for x in inputs)
+
+    def _shapes(self, inputs: Sequence[Ints]) -> list[Ints]:
+        """The shapes of all values."""
+        shapes = list(inputs)
+        for step in self.steps:
+            shapes.append(step.chain.output_shape(shapes[step.x]))
+        return shapes
+
+    def _pack(
+        self, state: Sequence[object], weights: Sequence[Tensor], biases: Sequence[Tensor | None]
+    ) -> _Packed:
+        kept, addresses = [], []
+        theirs = zip(weights, biases, strict=True)
+        for step in self.steps:
+            mine = [next(theirs) for _ in step.chain.stages]
+            _check(step.chain, mine)
+            packed = step.kernel.pack(step.chain, [w.detach().contiguous() for w, _ in mine])
+            step_biases = [None if b is None else b.detach().contiguous() for _, b in mine]
+            kept += [*packed, *(b for b in step_biases if b is not None)]
+            pairs = zip(packed, step_biases, strict=True)
+            addresses.append(
+                [
+                    0 if t is None else t.data_ptr()
+                    for weight_and_bias in pairs
+                    for t in weight_and_bias
+                ]
+            )
+        dense = [w for w in weights if w.is_contiguous() or w.is_contiguous(memory_format=_LAST)]
+        samples = array("q", [number for w in dense for number in (w.data_ptr(), w.numel())])
+        return _Packed(state, samples, sampled_fingerprints(samples), addresses, kept)
+
+    def _prepare(self, packed: _Packed, inputs: Sequence[Tensor]) -> _Ready:
+        shapes = self._shapes([tuple(x.shape) for x in inputs])
+        strides = [x.stride() for x in inputs] + [_strides(s) for s in shapes[self.num_inputs :]]
+        given = {
+            value: which for which, value in enumerate((*range(self.num_inputs), *self.outputs))
+        }
+        offsets, total = lay_out(list(self._lifetimes(shapes, given)))
+        memory = torch.empty(total)
+        rows, patches = array("q"), []
+
+        def add(value: int | None) -> None:
+            if value in given:
+                patches.append((len(rows), given[value]))
+            rows.append(memory.data_ptr() + 4 * offsets[value] if value in offsets else 0)
+
+        for number, step in enumerate(self.steps, self.num_inputs):
+            integers = step.kernel.integers(step.chain, shapes[step.x], strides[step.x])
+            if step.residual is not None and shapes[step.residual] != shapes[number]:
+                raise ShapeError(
+                    f"convolutions: the residual has shape {shapes[step.residual]}; it is added "
+                    f"to a result of shape {shapes[number]}."
+                )
+            weights = packed.addresses[number - self.num_inputs]
+            rows.extend((index_of(step.kernel.function), len(weights) + len(integers) + 4))
+            add(step.x)
+            rows.extend(weights)
+            add(step.residual)
+            add(number)
+            rows.extend((*integers, torch.get_num_threads()))
+        return _Ready(rows, patches, [(shapes[v], strides[v]) for v in self.outputs], memory)
+
+    def _lifetimes(self, shapes: Sequence[Ints], given: Container[int]) -> Iterator[Lifetime]:
+        """Of what lies in the program's own memory: each value from its step to the last reader."""
+        for value in range(self.num_inputs, len(shapes)):
+            if value in given:
+                continue
+            readers = [
+                number
+                for number, step in enumerate(self.steps, self.num_inputs)
+                if value in (step.x, step.residual)
+            ]
+            n, c, h, w = shapes[value]
+            yield Lifetime(value, n * c * h * w, value, max(readers, default=value))
+
+
+def _strides(shape: Ints) -> Ints:
+    """Of channels last."""
+    _, c, h, w = shape
+    return (h * w * c, 1, w * c, c)
+
+
+def _laid_last(x: Tensor) -> Tensor:
+    strides = _strides(tuple(x.shape))
+    if x.stride() == strides:
+        return x
+    return torch.empty_strided(x.shape, strides).copy_(x)
+
+
+def _state(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[object]:
+    state: list[object] = []
+    for w in weights:
+        version = 0 if w.is_inference() else w._version
+        state.append((w.data_ptr(), version, w.shape, w.stride()))
+    for b in biases:
+        if b is None:
+            state.append(None)
+        elif b.stride() == (1,):
+            state.append((b.data_ptr(), b.shape, b.dtype))
+        else:
+            state.append(object())  # read through a copy, which is made anew each time
+    return state
+
+
+def _check(chain: Chain, weights_and_biases: Sequence[tuple[Tensor, Tensor | None]]) -> None:
+    for (weight, bias), g in zip(weights_and_biases, chain.geometries, strict=True):
+        expected = (g.out_channels, g.in_channels // g.groups, *g.kernel_size)
+        if weight.shape != expected or not _is_float_on_cpu(weight):
+            raise ShapeError(
+                f"convolutions: a weight has shape {tuple(weight.shape)}, {weight.dtype}, on "
+                f"{weight.device}; it was planned as {expected}, float32, on the CPU; plan the "
+                "network again."
+            )
+        if bias is not None and (bias.shape != (g.out_channels,) or not _is_float_on_cpu(bias)):
+            raise ShapeError(
+                f"convolutions: a bias has shape {tuple(bias.shape)}, {bias.dtype}, on "
+                f"{bias.device}; it has one float32 on the CPU for each of the "
+                f"{g.out_channels} output channels."
+            )
+
+
+def _is_float_on_cpu(t: Tensor) -> bool:
+    return t.dtype is torch.float32 and t.is_cpu

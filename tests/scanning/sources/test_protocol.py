@@ -3,7 +3,7 @@
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsmith.scanning.sources import Place
@@ -18,6 +18,7 @@ def ground(place: Place, row: Fraction, column: Fraction) -> tuple[float, float]
     return float(a * column + b * row + c), float(d * column + e * row + f)
 
 
+@settings(max_examples=50)
 @given(
     transform=st.tuples(SMALL, SMALL, SMALL, SMALL, SMALL, SMALL),
     stride=st.tuples(STRIDES, STRIDES),

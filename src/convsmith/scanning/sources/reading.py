@@ -51,6 +51,20 @@ def read_window(
     return samples
 
 
+def check_channels(source: Source, in_channels: int) -> None:
+    """Whether a network can read a source at all.
+
+    Raises:
+        ShapeError: if it has another number of channels than the network reads.
+    """
+    if source.shape[0] != in_channels:
+        raise ShapeError(
+            f"{named(source)} has {source.shape[0]} channels, and the network reads {in_channels}; "
+            f"choose them with channels=, as in channels=[{', '.join(map(str, range(in_channels)))}"
+            f"], or say with axes= which axis they are"
+        )
+
+
 def checked_window(window: Window, space: tuple[int, ...]) -> list[tuple[int, int]]:
     """Start and stop of each axis, once they are known to lie within the image.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convsmith import models
 from convsmith.capture import capture
+from convsmith.models.detection.anchors import anchors
 from convsmith.rewrite import optimize
 
 # Options of a small one, and the sizes of its images.
@@ -28,6 +29,9 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mobilenet_v1_vww": ({"width": 0.25}, (40, 56)),
     "mobilenet_v2": ({"width": 0.25, "num_classes": 4}, (40, 56)),
     "network_in_network": ({"width": 0.125}, (24, 20)),
+    "rednet26": ({"width": 0.0625, "num_classes": 4}, (40, 56)),
+    "rednet50_fpn": ({"depth": 26, "width": 0.0625, "num_classes": 4}, (40, 56)),
+    "rednet50_retinanet": ({"depth": 26, "width": 0.0625, "num_classes": 4}, (40, 56)),
     "resnet8": ({"width": 0.25}, (24, 20)),
     "resnet20": ({"width": 0.25}, (24, 20)),
     "resnet50": ({"width": 0.125, "num_classes": 4}, (40, 56)),
@@ -37,7 +41,7 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "xception_small": ({"width": 0.125}, (32, 32)),
 }
 # The same code as one of the above, deeper.
-DEEPER = {"resnet32", "resnet44", "resnet56"}
+DEEPER = {"rednet38", "rednet50", "rednet101", "rednet152", "resnet32", "resnet44", "resnet56"}
 # Capturing takes seconds: `make test-all` asks all of them.
 QUICKLY_CAPTURED = {"digits_vgg", "fsrcnn", "resnet8"}
 
@@ -65,6 +69,9 @@ def expected_shapes(name: str) -> list[tuple[int, ...]]:
     if network.task == "super-resolution":
         scale = options["scale"]
         return [(2, network.preprocess.channels, scale * height, scale * width)]
+    if network.task == "detection":
+        boxes = len(anchors(height, width))
+        return [(2, boxes, classes), (2, boxes, 4)]
     return [(2, classes)]
 
 

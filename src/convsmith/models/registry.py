@@ -13,6 +13,7 @@ import torch
 
 from convsmith.errors import ArgumentError, ConvsmithError, FormatError
 from convsmith.models.classification import CLASSIFIERS
+from convsmith.models.detection import DETECTION_NETWORKS
 from convsmith.models.loading import load_state, read_weights, require_match
 from convsmith.models.network import Model, Network, Recipe
 from convsmith.models.residual import RESIDUAL_NETWORKS
@@ -25,6 +26,7 @@ NETWORKS: dict[str, Network] = {
         *CLASSIFIERS,
         *RESIDUAL_NETWORKS,
         *SEGMENTATION_NETWORKS,
+        *DETECTION_NETWORKS,
         *RESTORATION_NETWORKS,
     )
 }

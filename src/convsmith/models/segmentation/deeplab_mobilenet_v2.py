@@ -36,7 +36,8 @@ class DeepLabMobileNetV2(Model):
 
     `norm=False` and `padding="same"` are the form of published files (see `MobileNetV2`).
 
-    >>> DeepLabMobileNetV2(width=0.5, num_classes=3)(torch.zeros(1, 3, 65, 49)).shape
+    >>> model = DeepLabMobileNetV2(width=0.5, num_classes=3).eval()
+    >>> model(torch.zeros(1, 3, 65, 49)).shape
     torch.Size([1, 3, 65, 49])
     """
 

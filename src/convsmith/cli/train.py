@@ -20,7 +20,8 @@ Model = Annotated[str, typer.Argument(help="A name from `convsmith list`.")]
 Data = Annotated[
     str,
     typer.Option(
-        help="digits, mnist, fashion_mnist, cifar10; a folder of images; or an .npz with x and y."
+        help="digits, mnist, fashion_mnist, cifar10, membrane, camvid; a folder of images, beside "
+        "one of label maps for segmentation; or an .npz with x and y."
     ),
 ]
 DataRoot = Annotated[

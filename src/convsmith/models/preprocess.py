@@ -96,7 +96,21 @@ class Preprocess:
             left, top = (image.width - side) / 2, (image.height - side) / 2
             box = (left, top, left + side, top + side)
         image = image.resize((self.size, self.size), _RESAMPLING[self.interpolation], box=box)
-        pixels = np.asarray(image, dtype=np.float32).reshape(self.size, self.size, self.channels)
+        return self._normalised(image)
+
+    def at_own_size(self, image: Image.Image | np.ndarray) -> Tensor:
+        """The float32 tensor (channels, h, w) of an image that is neither cropped nor resized.
+
+        Raises:
+            ArgumentError: if an array is not such an image.
+        """
+        if isinstance(image, np.ndarray):
+            image = _pillow(image)
+        return self._normalised(image.convert(self.colour))
+
+    def _normalised(self, image: Image.Image) -> Tensor:
+        shape = (image.height, image.width, self.channels)
+        pixels = np.asarray(image, dtype=np.float32).reshape(shape)
         mean, std = (np.array(numbers, dtype=np.float32) for numbers in (self.mean, self.std))
         values = (pixels / np.float32(self.scale) - mean) / std
         return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))

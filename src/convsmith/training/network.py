@@ -76,7 +76,10 @@ def train_network(
     options = {key: value for key, value in options.items() if value is not None}
     with torch.random.fork_rng([]), _threads(threads), joined(device) as where:
         preprocess = _preprocess(name, size, options)
-        images = training_data(data, preprocess, root=data_root, seed=seed)
+        images = training_data(
+            data, preprocess, root=data_root, seed=seed, num_classes=options.get("num_classes")
+        )
+        _require_task(name, data, images)
         torch.manual_seed(seed)
         model = create(name, **{**images.options, **options}).to(where)
         model.preprocess = preprocess
@@ -106,6 +109,15 @@ def _preprocess(name: str, size: int | None, options: Mapping[str, Any]) -> Prep
     published = find(name).preprocess
     preprocess = published.for_channels(options.get("in_channels", published.channels))
     return preprocess if size is None else replace(preprocess, size=size)
+
+
+def _require_task(name: str, data: str | Path, found: TrainingData) -> None:
+    task = find(name).task
+    if task != found.task.name:
+        raise ArgumentError(
+            f"train: {name} is for {task}, data {data} for {found.task.name}; convsmith list shows "
+            f"what each network is for"
+        )
 
 
 def _require_size(model: Model, size: int) -> None:

@@ -110,7 +110,9 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
 
 def test_a_name_without_a_class_number_is_named(tmp_path: Path) -> None:
     write_image(tmp_path / "cat.png", 7)
-    with pytest.raises(FormatError, match=r"cat\.png does not start with its class number"):
+    with pytest.raises(
+        FormatError, match=r"cat\.png: its name does not start with its class number"
+    ):
         load_images(tmp_path, STEPS)
 
 

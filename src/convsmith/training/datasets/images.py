@@ -15,6 +15,7 @@ from torch import Tensor
 
 from convsmith.errors import FormatError
 from convsmith.models import Preprocess
+from convsmith.training.datasets.findings import UNREADABLE, Findings
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _CLASS_FIRST = re.compile(r"(\d+)(?!\d)")
@@ -66,7 +67,7 @@ class ImageSet:
         try:
             with Image.open(image) as opened:
                 return self.preprocess(opened)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             raise FormatError(f"load_images: {image} is no readable image: {error}") from None
 
 
@@ -92,6 +93,29 @@ def load_images(path: str | Path, preprocess: Preprocess) -> ImageSet:
     return ImageSet(images=images, classes=numbers, preprocess=preprocess)
 
 
+def require_sound(path: str | Path, images: ImageSet, num_classes: int | None) -> None:
+    """Look at every image before training starts.
+
+    Raises:
+        FormatError: if an image cannot be decoded, a folder of a class is empty, or the number of a
+            class is not one of `num_classes`; each file is named.
+    """
+    findings = Findings(path)
+    if Path(path).is_dir():
+        for folder in sorted(child for child in Path(path).iterdir() if child.is_dir()):
+            if not folder.name.startswith(".") and not image_files(folder):
+                findings.add(folder, "the class has no image")
+    for i, number in enumerate(images.classes.tolist()):
+        image = images.images[i]
+        name = image if isinstance(image, Path) else f"image {i}"
+        if isinstance(image, Path):
+            findings.image(image)
+        if number < 0 or (num_classes is not None and number >= num_classes):
+            end = "" if num_classes is None else f" to {num_classes - 1}"
+            findings.add(name, f"its class is {number}; classes are numbered from 0{end}")
+    findings.close()
+
+
 def _from_folder(folder: Path) -> tuple[list[Path], list[int]]:
     names = sorted(child.name for child in folder.iterdir() if child.is_dir())
     names = [name for name in names if not name.startswith(".")]
@@ -100,16 +124,17 @@ def _from_folder(folder: Path) -> tuple[list[Path], list[int]]:
         pairs = [
             (file, int(name) if are_numbers else rank)
             for rank, name in enumerate(names)
-            for file in _image_files(folder / name)
+            for file in image_files(folder / name)
         ]
     else:
-        pairs = [(file, _class_of(file)) for file in _image_files(folder)]
+        pairs = _classes_of(image_files(folder), folder)
     if not pairs:
         raise FormatError(f"load_images: {folder} holds no image; known are {sorted(_SUFFIXES)}")
     return [file for file, _ in pairs], [number for _, number in pairs]
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder, by their suffixes, in the order of their names."""
     return sorted(
         file
         for file in folder.iterdir()
@@ -117,14 +142,18 @@ def _image_files(folder: Path) -> list[Path]:
     )
 
 
-def _class_of(file: Path) -> int:
-    match = _CLASS_FIRST.match(file.name)
-    if match is None:
-        raise FormatError(
-            f"load_images: {file} does not start with its class number, as 025_name.jpg does; "
-            f"or put each class into a sub-folder"
-        )
-    return int(match[1])
+def _classes_of(files: Sequence[Path], folder: Path) -> list[tuple[Path, int]]:
+    matches = {file: _CLASS_FIRST.match(file.name) for file in files}
+    findings = Findings(folder)
+    for file, match in matches.items():
+        if match is None:
+            findings.add(
+                file,
+                "its name does not start with its class number, as 025_name.jpg does; or put each "
+                "class into a sub-folder",
+            )
+    findings.close()
+    return [(file, int(match[1])) for file, match in matches.items() if match is not None]
 
 
 def _from_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:

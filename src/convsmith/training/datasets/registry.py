@@ -9,8 +9,9 @@ from pathlib import Path
 from convsmith.errors import ArgumentError
 from convsmith.models import Preprocess
 from convsmith.training.data import TrainingData, split
-from convsmith.training.datasets import cifar10, digits, mnist
-from convsmith.training.datasets.images import load_images
+from convsmith.training.datasets import cifar10, digits, mnist, segmented
+from convsmith.training.datasets.images import load_images, require_sound
+from convsmith.training.datasets.label_maps import folders_of
 from convsmith.training.tasks import Classification
 
 DATASETS: dict[str, Callable[[Preprocess, Path | None], TrainingData]] = {
@@ -18,6 +19,8 @@ DATASETS: dict[str, Callable[[Preprocess, Path | None], TrainingData]] = {
     "mnist": mnist.mnist,
     "fashion_mnist": mnist.fashion_mnist,
     "cifar10": cifar10.load,
+    "membrane": segmented.membrane,
+    "camvid": segmented.camvid,
 }
 _HELD_OUT_FRACTION = 0.2
 
@@ -28,18 +31,22 @@ def training_data(
     *,
     root: str | Path | None = None,
     seed: int = 0,
+    num_classes: int | None = None,
 ) -> TrainingData:
-    """A data set by its name, or labelled images in a folder or `.npz` (see `load_images`), a fifth
-    of them held out.
+    """A data set by its name, or a folder or `.npz` of labelled images (see `load_images`), or a
+    folder of images beside one of label maps (see `load_maps`); a fifth of them held out.
+
+    The files of a folder are all looked at before anything else happens.
 
     Args:
         preprocess: How an image becomes the network's input.
         root: Where data sets lie by their names; None looks in CONVSMITH_DATA, then beside.
+        num_classes: How many classes a folder or file may have; None finds out.
         seed: Chooses what is held out of a folder or file; data sets have their own choice.
 
     Raises:
         ArgumentError: if there is no such data set, folder or file.
-        FormatError: if a file is damaged.
+        FormatError: if files are damaged or do not fit together; each is named.
     """
     if str(source) in DATASETS:
         return DATASETS[str(source)](preprocess, None if root is None else Path(root))
@@ -48,6 +55,16 @@ def training_data(
             f"data {source}: no such folder or file, and no data set of that name; known are "
             f"{', '.join(DATASETS)}"
         )
-    images = load_images(source, preprocess)
-    held_out = max(1, round(len(images) * _HELD_OUT_FRACTION))
-    return split(images, held_out=held_out, seed=seed, task=Classification())
+    path = Path(source)
+    if folders_of(path) is not None:
+        return segmented.from_folder(path, preprocess, num_classes, _HELD_OUT_FRACTION, seed)
+    images = load_images(path, preprocess)
+    require_sound(path, images, num_classes)
+    outputs = int(images.classes.max()) + 1 + preprocess.label_offset
+    return split(
+        images,
+        held_out=max(1, round(len(images) * _HELD_OUT_FRACTION)),
+        seed=seed,
+        task=Classification(),
+        options={"num_classes": outputs},
+    )

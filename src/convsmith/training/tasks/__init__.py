@@ -2,4 +2,6 @@
 """What a network can be asked to learn: one task a file."""
 
 from convsmith.training.tasks.classification import Classification as Classification
+from convsmith.training.tasks.segmentation import Segmentation as Segmentation
+from convsmith.training.tasks.task import IGNORED as IGNORED
 from convsmith.training.tasks.task import Task as Task

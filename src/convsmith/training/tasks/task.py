@@ -12,6 +12,8 @@ from convsmith.training.draws import Draws
 from convsmith.training.examples import Examples
 from convsmith.training.recipe import Recipe
 
+IGNORED = -100  # a target that nothing is asked of; torch's own number for it
+
 
 class Task(ABC):
     """What is lost by a wrong answer, and how good the answers are in the end."""

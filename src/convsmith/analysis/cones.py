@@ -28,11 +28,12 @@ def reaches(graph: fx.Graph, source: Node, name_of: Callable[[Node], str]) -> di
     found: dict[Node, Answer] = {source: Reach.of_input(shape, range(2, len(shape)))}
     for node in graph.nodes:
         if node.op == "call_function" and any(found.get(n) for n in node.all_input_nodes):
-            found[node] = _spread(Step(node, found, name_of(node)))
+            found[node] = spread(Step(node, found, name_of(node)))
     return found
 
 
-def _spread(step: Step) -> Answer:
+def spread(step: Step) -> Answer:
+    """What one node depends on, by what its inputs do."""
     if plain_name(step.node) == "getitem":
         values, index = step.node.args
         of_all = step.reaches.get(values)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from convsmith.rewrite import optimize
 # Options of a small one, and the sizes of its images.
 SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "alexnet": ({"width": 0.0625, "num_classes": 4}, (224, 224)),
+    "c3d": ({"width": 0.0625, "num_classes": 4}, (112, 112)),
     "deeplab_mobilenet_v2": ({"width": 0.125, "num_classes": 4}, (40, 56)),
     "densenet121": ({"width": 0.125, "num_classes": 4}, (40, 56)),
     "digits_vgg": ({"width": 0.25}, (32, 32)),
@@ -29,6 +30,8 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mobilenet_v1_vww": ({"width": 0.25}, (40, 56)),
     "mobilenet_v2": ({"width": 0.25, "num_classes": 4}, (40, 56)),
     "network_in_network": ({"width": 0.125}, (24, 20)),
+    "pulse_mask": ({"width": 0.125}, (36, 36)),
+    "r2plus1d": ({"width": 0.0625, "num_classes": 4}, (24, 20)),
     "rednet26": ({"width": 0.0625, "num_classes": 4}, (40, 56)),
     "rednet50_fpn": ({"depth": 26, "width": 0.0625, "num_classes": 4}, (40, 56)),
     "rednet50_retinanet": ({"depth": 26, "width": 0.0625, "num_classes": 4}, (40, 56)),
@@ -69,6 +72,9 @@ def expected_shapes(name: str) -> list[tuple[int, ...]]:
     if network.task == "super-resolution":
         scale = options["scale"]
         return [(2, network.preprocess.channels, scale * height, scale * width)]
+    if network.task == "pulse":
+        assert network.frames is not None
+        return [(2, network.frames - 1)]
     if network.task == "detection":
         boxes = len(anchors(height, width))
         return [(2, boxes, classes), (2, boxes, 4)]

@@ -24,6 +24,7 @@ from convsmith.rewrite.cost import cost
 # and unet_small: summed by hand from their layers).
 PUBLISHED = {
     "alexnet": (60_965_224, 724_406_816),
+    "c3d": (79_991_015, 38_548_959_232),
     "deeplab_mobilenet_v2": (2_113_557, 2_740_709_056),
     "densenet121": (7_978_856, 2_834_161_664),
     "digits_vgg": (51_634, 2_466_432),
@@ -35,6 +36,8 @@ PUBLISHED = {
     "mobilenet_v2": (3_504_872, 300_774_272),
     "mobilenet_v1_vww": (213_586, 7_489_664),
     "network_in_network": (966_986, 222_486_528),
+    "pulse_mask": (532_899, 6_507_772_608),
+    "r2plus1d": (33_383_797, 42_142_675_968),
     "rednet26": (9_233_166, 1_685_176_832),
     "rednet38": (12_386_986, 2_166_841_344),
     "rednet50": (15_540_806, 2_648_505_856),

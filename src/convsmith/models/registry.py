@@ -19,6 +19,7 @@ from convsmith.models.network import Model, Network, Recipe
 from convsmith.models.residual import RESIDUAL_NETWORKS
 from convsmith.models.restoration import RESTORATION_NETWORKS
 from convsmith.models.segmentation import SEGMENTATION_NETWORKS
+from convsmith.models.video import VIDEO_NETWORKS
 
 NETWORKS: dict[str, Network] = {
     network.name: network
@@ -28,6 +29,7 @@ NETWORKS: dict[str, Network] = {
         *SEGMENTATION_NETWORKS,
         *DETECTION_NETWORKS,
         *RESTORATION_NETWORKS,
+        *VIDEO_NETWORKS,
     )
 }
 _EMBEDDED = Path(__file__).parent / "weights"

@@ -231,6 +231,31 @@ def test_analyze_writes_a_page(convsmith: Callable[..., Done], tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == "digits_vgg"
     assert '"model": "digits_vgg"' in page.read_text(encoding="utf-8")
+    assert "mixing weights" in page.read_text(encoding="utf-8")
+
+
+def test_analyze_measures_what_outputs_listen_to(
+    convsmith: Callable[..., Done], tmp_path: Path
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.arange(32 * 32, dtype=np.uint8).reshape(1, 32, 32)
+    np.savez(tmp_path / "some.npz", x=pixels, y=[1])
+    Image.fromarray(pixels[0]).save(tmp_path / "one.png")
+    page, picture = tmp_path / "page.html", tmp_path / "one.png"
+    images = ["--images", tmp_path / "some.npz"]
+    done = convsmith("analyze", "digits_vgg", *images, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    measured = [x["effective"] for x in json.loads(done.stdout)["layers"] if x["effective"]]
+    assert measured[0]["images"] == 1
+    done = convsmith("analyze", "digits_vgg", *images, "--html", page, "--image", picture, "-q")
+    assert "by gradients on 2 images" in done.stdout
+    assert "Feature maps" in page.read_text(encoding="utf-8")
+    picture.write_text("no picture")
+    done = convsmith("analyze", "digits_vgg", "--html", page, "--image", picture, "-q")
+    assert done.returncode == 2
+    assert "cannot identify image file" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,23 @@ def test_measured_time_is_a_chart_and_a_column(opened: Any, dilated: dict[str, A
     assert [text for _, text in dom.all("td", **{"class": "ms"})] == ["4", "2", "2"]
 
 
+def test_pictures_of_the_chosen_layer(opened: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)).eval()
+    found = cs.analyze(model, (1, 3, 12, 16), images=torch.rand(1, 3, 12, 16), pictures=True)
+    page = analysis_page(found.to_json(), pictures=found.pictures)
+    dom = opened(page, "layer=1")
+    weights, maps = dom.all("img")
+    assert "mixing weights, 4 outputs (down) of 8 inputs (across)" in weights[0]["alt"]
+    assert weights[0]["src"].startswith("data:image/png;base64,")
+    assert maps[0]["src"].startswith("data:image/jpeg;base64,")
+    lines = "\n".join(text for _, text in dom.all("figcaption"))
+    assert "sees 3\u00d73; on this image: half of what it listens to in" in lines
+    [heat] = opened(page, "layer=0").all("image", **{"class": "heat"})
+    assert (heat[0]["width"], heat[0]["height"]) == ("16", "12")
+    assert not opened(analysis_page(found.to_json()), "layer=1").all("img")
+
+
 @pytest.mark.parametrize(
     "choice", ["layer=1&unfold&sort=macs", "filter=<img src=x onerror=document['title']='ran'>"]
 )

@@ -12,6 +12,7 @@ from convsmith.analysis.operators import size_hint as size_hint
 from convsmith.analysis.operators import sizes as sizes
 from convsmith.analysis.result import Analysis as Analysis
 from convsmith.analysis.result import AxisCone as AxisCone
+from convsmith.analysis.result import Effective as Effective
 from convsmith.analysis.result import Finding as Finding
 from convsmith.analysis.result import Gridding as Gridding
 from convsmith.analysis.result import Input as Input
@@ -25,6 +26,7 @@ __all__ = [
     "TRANSPOSED",
     "Analysis",
     "AxisCone",
+    "Effective",
     "Finding",
     "Gridding",
     "Input",

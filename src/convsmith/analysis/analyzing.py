@@ -7,16 +7,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Node
 
-from convsmith.analysis.findings import findings
+from convsmith.analysis.findings import findings, sites
 from convsmith.analysis.layers import layers_of
 from convsmith.analysis.measuring import measured
 from convsmith.analysis.memory import peak_bytes
+from convsmith.analysis.observing import observe
+from convsmith.analysis.picturing import kernels
 from convsmith.analysis.result import Analysis, Input, Layer, Total
 from convsmith.analysis.roofline import ceiling
 from convsmith.capture import Traced, spelt_out, trace
 from convsmith.errors import ArgumentError
 from convsmith.geometry import Macs
+from convsmith.report import Pictures
 
 
 def analyze(
@@ -25,6 +29,8 @@ def analyze(
     *,
     kwargs: Mapping[str, Any] | None = None,
     measure: bool = False,
+    images: Tensor | None = None,
+    pictures: bool = False,
 ) -> Analysis:
     """Tell what every layer of a network is, costs and sees, and what could be cheaper.
 
@@ -41,13 +47,17 @@ def analyze(
         kwargs: Keyword inputs: shapes or tensors by name.
         measure: Also run the model for some seconds, and set each layer's time beside what its
             arithmetic and bytes allow on this machine. Shapes become normal random inputs.
+        images: A few real inputs, as the model takes them, to measure on what the middle outputs
+            really listen to (`Effective`): a call and a dozen backward passes for each.
+        pictures: Also keep small pictures for `to_html`: kernels, and feature maps of the first
+            of the images.
 
     Returns:
         Layers in the order they run, totals, and what they mean (see `Analysis`).
 
     Raises:
-        ArgumentError: if `model` is not a module, an input is neither a shape nor a tensor, or
-            times are asked for of a model on the meta device.
+        ArgumentError: if `model` is not a module, an input is neither a shape nor a tensor, images
+            do not fit the input, or times or images are given with a model on the meta device.
         CaptureError: if the model does not run on such inputs, naming module and line.
 
     Cost: a few milliseconds a layer, whatever the size of weights and images.
@@ -63,6 +73,13 @@ def analyze(
     rows = layers_of(traced, measured(traced, args, keywords) if measure else None, top)
     layers = [layer for _, layer in rows]
     total = _total(traced, layers)
+    drawn: dict[int, Pictures] = {}
+    remarks: list[str] = []
+    if images is not None:
+        rows, drawn, remarks = observe(traced, rows, images, pictures=pictures)
+        layers = [layer for _, layer in rows]
+    if pictures:
+        drawn = _with_kernels(traced, rows, drawn)
     share = 1 / total.macs.all if total.macs.all else 0.0
     layers = [replace(layer, share=layer.all_macs * share) for layer in layers]
     return Analysis(
@@ -72,8 +89,22 @@ def analyze(
         total=total,
         machine=asdict(top) if top else None,
         findings=tuple(findings(traced, rows)),
-        notes=tuple(_notes(traced, total, measure)),
+        notes=(*_notes(traced, total, measure), *remarks),
+        pictures=drawn,
     )
+
+
+def _with_kernels(
+    traced: Traced, rows: list[tuple[Node, Layer]], drawn: dict[int, Pictures]
+) -> dict[int, Pictures]:
+    """The pictures with those of the weights."""
+    found = dict(drawn)
+    for site in sites(traced, rows):
+        picture = kernels(site.stored) if site.stored is not None else None
+        if picture is not None:
+            index = site.layer.index
+            found[index] = replace(found.get(index, Pictures()), kernels=picture)
+    return found
 
 
 def _inputs(model: nn.Module, given: Any) -> list[Any]:

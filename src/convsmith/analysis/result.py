@@ -19,19 +19,21 @@ The JSON (`Analysis.to_json()`, schema version 1; fields may be added within a v
                       that a path really reaches, `outside` is the share of the middle output's
                       cone that lies beyond the image; whole_map_by is null or {layer, why}
       .gridding       of convolutions: one entry for each axis with holes, see `Gridding`
+      .effective      null, or {images, half, most}: see `Effective`
       .time           null, or {ms, gflops, roofline_ms, of_roofline}
     machine           null, or {gflops, gb_per_s, threads}: what times are compared with
     findings          [{layer, what, saves_macs, saves_parameters, rewrite, status}]
     notes             sentences about the whole
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from convsmith.geometry import Macs
-from convsmith.report import analysis_page
+from convsmith.report import Pictures, analysis_page
 
 FORMAT, VERSION = "convsmith analysis", 1
 
@@ -134,6 +136,22 @@ class LayerCone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Effective:
+    """What the middle output of a layer really listens to, measured by gradients on images.
+
+        weight of a place = mean over images of sum over channels |d sum_c y_c / d x|
+
+    `half` and `most` hold, for each spatial axis, the side of the smallest stretch around the
+    middle of the cone that has 50 % and 95 % of all weight (Luo et al. 2016). Places that no
+    gradient reaches on these images make it smaller than the cone, never larger.
+    """
+
+    images: int
+    half: Shape
+    most: Shape
+
+
+@dataclass(frozen=True, kw_only=True)
 class Time:
     """A layer's measured time beside its roofline, the least that its arithmetic and bytes need on
     this machine; `of_roofline` near 1 is all that can be had, far below it the layer waits.
@@ -168,7 +186,8 @@ class Layer:
         weight_bytes, input_bytes, output_bytes: What it reads and writes; a view writes nothing.
         intensity: Floating point operations (2 macs) for each of these bytes; None without macs.
         share: Of the total's macs.
-        cone, gridding, time: See their classes; a time only if it was asked for.
+        cone, gridding: See their classes.
+        effective, time: See their classes; only if they were asked for.
         notes: What the reader must know.
     """
 
@@ -193,6 +212,7 @@ class Layer:
     share: float = 0.0
     cone: LayerCone | None = None
     gridding: tuple[Gridding, ...] = ()
+    effective: Effective | None = None
     time: Time | None = None
     notes: tuple[str, ...] = ()
 
@@ -211,6 +231,7 @@ class Layer:
             "output": list(self.output),
             "cone": self.cone and self.cone.to_json(),
             "gridding": [asdict(axis) for axis in self.gridding],
+            "effective": asdict(self.effective) if self.effective else None,
             "time": asdict(self.time) if self.time else None,
             "notes": list(self.notes),
         }
@@ -289,6 +310,7 @@ class Analysis:
     findings: tuple[Finding, ...] = ()
     machine: dict[str, float] | None = None
     notes: tuple[str, ...] = ()
+    pictures: Mapping[int, Pictures] = field(default_factory=dict, repr=False)
 
     @property
     def cone(self) -> LayerCone | None:
@@ -331,4 +353,4 @@ class Analysis:
         Raises:
             ArgumentError: if `image` cannot be read, or no input has height and width.
         """
-        Path(path).write_text(analysis_page(self.to_json(), image), encoding="utf-8")
+        Path(path).write_text(analysis_page(self.to_json(), image, self.pictures), encoding="utf-8")

@@ -23,6 +23,7 @@ from convsmith.capture.timing import operator_times as operator_times
 from convsmith.capture.tracing import Traced as Traced
 from convsmith.capture.tracing import trace as trace
 from convsmith.capture.tracing import written as written
+from convsmith.capture.watching import run_watched as run_watched
 
 __all__ = [
     "Captured",
@@ -37,6 +38,7 @@ __all__ = [
     "module_path",
     "operator_times",
     "purpose_of",
+    "run_watched",
     "save",
     "source_line",
     "spell_out",

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`convsmith analyze`: what every layer of a network is, costs and sees."""
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +25,14 @@ from convsmith.cli.options import (
     result_console,
 )
 from convsmith.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from convsmith.models import Preprocess
+    from convsmith.report import Pictures
+
+_MOST_IMAGES = 8  # each takes a dozen backward passes
 
 
 def run(
@@ -40,7 +52,15 @@ def run(
         Path | None, typer.Option(help="Write a page that shows all of it, in one file.")
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="A picture for the page, to show on it what outputs see.")
+        Path | None,
+        typer.Option(help="A picture for the page: what outputs see on it, its feature maps."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images to measure on what outputs really listen to: a folder or an .npz.",
+            exists=True,
+        ),
     ] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -56,12 +76,13 @@ def run(
     with redirect_stdout(sys.stderr), Status("loading", console=progress_console) as status:
         if quiet:
             status.stop()
-        first = _analysed(model, weights, shape, seed, measure)
+        look = _Look(measure=measure, pictures=html is not None, image=image, images=images)
+        first, pictures = look.at(subject.find(model, weights, shape, seed))
         second = None
         if against is not None:
-            second = _analysed(against, None, shape, seed, measure)
+            second, _ = look.at(subject.find(against, None, shape, seed))
     if html is not None:
-        html.write_text(report.analysis_page(first, image), encoding="utf-8")
+        html.write_text(report.analysis_page(first, image, pictures), encoding="utf-8")
     if as_json:
         print_json(first if second is None else {"analysis": first, "against": second})
         return
@@ -84,12 +105,53 @@ def _check_page(html: Path | None, image: Path | None, against: str | None) -> N
         raise ArgumentError(f"--html {html}: there is no folder {html.parent}; make it first")
 
 
-def _analysed(
-    model: str | None, weights: Path | None, shape: str | None, seed: int, measure: bool
-) -> dict[str, Any]:
-    from convsmith.analysis import analyze
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """How a network is looked at."""
 
-    found = subject.find(model, weights, shape, seed)
-    data = analyze(found.model, found.example, measure=measure).to_json()
-    data["model"] = found.name
-    return data
+    measure: bool
+    pictures: bool
+    image: Path | None
+    images: Path | None
+
+    def at(self, found: subject.Subject) -> tuple[dict[str, Any], Mapping[int, Pictures]]:
+        """The analysis as plain data, and the pictures of its layers."""
+        from convsmith.analysis import analyze
+
+        done = analyze(
+            found.model,
+            found.example,
+            measure=self.measure,
+            images=self._inputs(found),
+            pictures=self.pictures,
+        )
+        data = done.to_json()
+        data["model"] = found.name
+        data["notes"] += found.remarks
+        if self.image is not None and found.preprocess is None:
+            data["notes"].append(
+                "feature maps are left out: this model does not say how images are prepared"
+            )
+        return data, done.pictures
+
+    def _inputs(self, found: subject.Subject) -> Tensor | None:
+        """The picture first, then some of the images, as the model takes them."""
+        import torch
+
+        given = [_prepared(self.image, found.preprocess)] if self.image else []
+        if self.images is not None:
+            given.append(subject.labelled(found, self.images, most=_MOST_IMAGES)[0])
+        tensors = [tensor for tensor in given if tensor is not None]
+        return torch.cat(tensors) if tensors else None
+
+
+def _prepared(image: Path, preprocess: Preprocess | None) -> Tensor | None:
+    from PIL import Image, UnidentifiedImageError
+
+    if preprocess is None:
+        return None
+    try:
+        with Image.open(image) as opened:
+            return preprocess(opened)[None]
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ArgumentError(f"--image {image}: {error}; give a picture, a PNG or JPEG") from None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,11 +22,6 @@ from convsmith.cli.options import (
     progress_console,
     result_console,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from convsmith.models import Preprocess
 
 
 def run(
@@ -67,7 +62,7 @@ def run(
         done = optimize(
             found.model,
             found.example,
-            images=_images(images, found.preprocess, is_default=model is None and weights is None),
+            images=_images(images, found, is_default=model is None and weights is None),
             math=math,
             timing=timing,
             seed=seed,
@@ -85,21 +80,12 @@ def run(
     _say_what_next(save, is_default=model is None)
 
 
-def _images(
-    path: Path | None, preprocess: Preprocess | None, *, is_default: bool
-) -> tuple[Tensor, Tensor] | None:
-    from convsmith.errors import ArgumentError
-    from convsmith.training import digits, load_images
+def _images(path: Path | None, found: subject.Subject, *, is_default: bool) -> Any:
+    from convsmith.training import digits
 
     if path is None:
         return digits.held_out() if is_default else None
-    if preprocess is None:
-        raise ArgumentError(
-            f"--images {path}: this model does not say how its images are prepared; "
-            "give it a `preprocess` attribute (convsmith.models.Preprocess)"
-        )
-    found = load_images(path, preprocess)
-    return found.batch(range(len(found)))
+    return subject.labelled(found, path)
 
 
 def _about(found: subject.Subject) -> dict[str, Any]:

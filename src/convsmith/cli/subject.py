@@ -53,6 +53,23 @@ def find(model: str | None, weights: Path | None, shape: str | None, seed: int) 
     return _listed(name, weights, shape)
 
 
+def labelled(subject: Subject, path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """What --images names, as the network takes it, with class numbers; the first `most` of them.
+
+    Raises:
+        ArgumentError: if nobody said how the network's images are prepared.
+    """
+    from convsmith.training import load_images
+
+    if subject.preprocess is None:
+        raise ArgumentError(
+            f"--images {path}: this model does not say how its images are prepared; "
+            "give it a `preprocess` attribute (convsmith.models.Preprocess)"
+        )
+    images = load_images(path, subject.preprocess)
+    return images.batch(range(len(images) if most is None else min(most, len(images))))
+
+
 def _listed(name: str, weights: Path | None, shape: str | None) -> Subject:
     from convsmith import models
 

@@ -105,6 +105,7 @@ def _parts(found: Data, depth: int | None) -> Iterator[RenderableType]:
     )
     yield from _totals(found["total"])
     yield Text(f"  {_cone_in_words(found['cone'])}")
+    yield from _listening(found["layers"])
     yield from _findings(found.get("findings", ()))
     yield from (Padding(Text(f"• {note}"), (0, 0, 0, 2)) for note in found["notes"])
 
@@ -133,6 +134,25 @@ def _totals(total: Data) -> Iterator[RenderableType]:
         f"{amount(total['norm_elements'])} numbers, elementwise work through "
         f"{amount(total['elementwise_elements'])}"
     )
+
+
+def _listening(layers: Sequence[Data]) -> Iterator[RenderableType]:
+    """What outputs listen to, of the layers where it was measured."""
+    measured = [layer for layer in layers if layer.get("effective")]
+    if not measured:
+        return
+    images = measured[0]["effective"]["images"]
+    rows = [
+        (
+            _short(layer["name"], _NAME),
+            _field(layer["cone"]),
+            *("x".join(map(str, layer["effective"][key])) for key in ("half", "most")),
+        )
+        for layer in measured
+    ]
+    on = "1 image" if images == 1 else f"{images} images"
+    yield Text(f"  what middle outputs listen to, by gradients on {on}:")
+    yield table(["layer", ">sees", ">half of it in", ">95 % of it in"], rows)
 
 
 def _findings(findings: Sequence[Data]) -> Iterator[RenderableType]:

@@ -15,19 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.errors import ArgumentError
+from convsmith.report.pictures import Pictures
 
 _PARTS = Path(__file__).with_name("analysis_parts")
 # One script, in this order: what comes later builds on what comes before.
-_SCRIPTS = ("shared", "head", "cone", "gridding", "charts", "findings", "layers", "choosing")
+_SCRIPTS = (
+    *("shared", "pictures", "head", "cone", "gridding", "charts", "findings", "layers"),
+    "choosing",
+)
 _LONGEST = 1024  # pixels of a side that the page stores
 _ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
-def analysis_page(found: Mapping[str, Any], image: str | Path | None = None) -> str:
+def analysis_page(
+    found: Mapping[str, Any],
+    image: str | Path | None = None,
+    pictures: Mapping[int, Pictures] | None = None,
+) -> str:
     """An analysis (its `to_json()`) as a page of HTML: strip, charts, cone, holes, findings, table.
 
     Args:
         image: A picture to draw the cone on, cut and scaled to the shape of the network's input.
+        pictures: Kernels, feature maps and what outputs listen to, by the index of the layer.
 
     Raises:
         ArgumentError: if `image` cannot be read, or no input has height and width.
@@ -37,7 +46,8 @@ def analysis_page(found: Mapping[str, Any], image: str | Path | None = None) -> 
     (False, True)
     """
     picture = _data_url(found, Path(image)) if image is not None else None
-    data = json.dumps({"analysis": found, "image": picture}, allow_nan=False)
+    drawn = {index: of_layer.to_json() for index, of_layer in (pictures or {}).items()}
+    data = json.dumps({"analysis": found, "image": picture, "pictures": drawn}, allow_nan=False)
     script = "\n".join(_part(f"{name}.js") for name in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {

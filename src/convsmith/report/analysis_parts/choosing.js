@@ -45,6 +45,7 @@ window.addEventListener("hashchange", follow);
 drawTotals();
 drawStrip();
 startCone();
+drawListening();
 drawGridding();
 drawCharts();
 drawFindings();

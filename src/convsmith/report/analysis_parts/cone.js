@@ -85,6 +85,11 @@ function drawCone(number) {
     viewBox: view(layer), role: "img", "aria-label": `what one output of ${layer.name} sees`,
   },
     ...background(width, height),
+    ...(heatOf(layer)
+      ? [el("image", {
+        href: heatOf(layer), x: 0, y: 0, width, height, preserveAspectRatio: "none", class: "heat",
+      })]
+      : []),
     el("rect", { x: 0, y: 0, width, height, fill: "none", ...border }),
     ...earlier.map((step) => rectangle(step, thin)),
     rectangle(layer, {
@@ -109,6 +114,7 @@ function drawCone(number) {
   }
   const holed = axes.filter((axis) => !isWhole && axis.touched < axis.size);
   const read = holed.map((axis) => `${axis.touched} of ${axis.size}`).join(" × ");
+  if (layer.effective) lines.push(heard(layer.effective));
   if (read) lines.push(`holes: only ${read} are ever read`);
   at("cone-numbers").replaceChildren(
     el("h3", {}, link(layer, {}, layer.name)),

@@ -89,5 +89,7 @@ function drawDetail(layer) {
   fact("sees", field(layer.cone));
   if (layer.time) fact("time, roofline", `${ms(layer.time.ms)}, ${ms(layer.time.roofline_ms)}`);
   const notes = layer.notes.map((note) => el("li", {}, `• ${note}`));
-  at("detail").replaceChildren(el("h3", {}, layer.name), facts, el("ul", {}, ...notes));
+  if (layer.effective) fact("listens to", heard(layer.effective));
+  const shown = el("div", { class: "pictures" }, ...picturesOf(layer));
+  at("detail").replaceChildren(el("h3", {}, layer.name), facts, shown, el("ul", {}, ...notes));
 }

@@ -2,7 +2,7 @@
 // Draws an analysis. Names in it are a stranger's: they become text nodes, never markup.
 // What the reader chooses stands in the address: #layer=12&sort=macs&filter=conv&unfold.
 "use strict";
-const { analysis: found, image } = JSON.parse(document.getElementById("data").textContent);
+const { analysis: found, image, pictures } = JSON.parse(document.getElementById("data").textContent);
 const layers = found.layers;
 const at = (id) => document.getElementById(id);
 

@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,15 @@ from convsmith.errors import ArgumentError, FormatError
 from convsmith.scanning.sources.arrays import ArraySource, open_npy
 from convsmith.scanning.sources.files.limits import DEFAULT_BUDGET
 from convsmith.scanning.sources.files.pictures import FORMATS, PictureSource, is_picture
+from convsmith.scanning.sources.files.raster import RasterSource, has_coordinates
+from convsmith.scanning.sources.files.stored import ZarrSource
 from convsmith.scanning.sources.files.tiff import TiffSource
+from convsmith.scanning.sources.frames import FramesSource
 from convsmith.scanning.sources.protocol import Source
 from convsmith.scanning.sources.views import ChannelsOf
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ZARR = ("zarr.json", ".zarray", ".zgroup")
 _NPY = b"\x93NUMPY"
 
 
@@ -30,8 +35,8 @@ def open_source(
     """An image as a source that a scan can read.
 
     Args:
-        image: A source; an array, memory map or tensor; or the path of a TIFF, a picture (PNG,
-            JPEG, BMP, PNM) or a `.npy` file.
+        image: A source; an array, memory map or tensor; or the path of a TIFF, a GeoTIFF, a picture
+            (PNG, JPEG, BMP, PNM), a `.npy` file, a Zarr or OME-Zarr folder, or a folder of frames.
         axes: The order of the axes where nothing in the image says it: "CHW" for arrays if nothing
             is given.
         channels: Which channels to read, in this order; all if nothing is given.
@@ -65,18 +70,25 @@ def open_source(
 
 
 def _from_path(path: Path, axes: str | None, budget: int) -> Source:
+    if path.is_dir():
+        if any((path / name).is_file() for name in _ZARR):
+            return ZarrSource(path, axes=axes, budget=budget)
+        return FramesSource(path, partial(_from_path, axes=axes, budget=budget), budget=budget)
     with path.open("rb") as file:
         prefix = file.read(16)
     if prefix.startswith(_NPY):
         return open_npy(path, axes=axes)
     if prefix.startswith(_TIFF):
+        if has_coordinates(path):
+            _no_axes(axes, str(path))
+            return RasterSource(path, budget=budget)
         return TiffSource(path, axes=axes, budget=budget)
     if is_picture(prefix):
         _no_axes(axes, str(path))
         return PictureSource(path, budget=budget)
     raise FormatError(
         f"{path}: it begins with {prefix[:8]!r}, which is no image that is read: TIFF, "
-        f"{', '.join(FORMATS)} and .npy are; convert it"
+        f"{', '.join(FORMATS)}, .npy, Zarr and folders of frames are; convert it"
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from convsmith import models as models
     from convsmith.analysis import analyze as analyze
     from convsmith.convs import *  # noqa: F403  (the list of families is kept there alone)
+    from convsmith.rewrite import densify as densify
     from convsmith.rewrite import load as load
     from convsmith.rewrite import optimize as optimize
     from convsmith.rewrite import to_fully_convolutional as to_fully_convolutional
@@ -21,6 +22,7 @@ __version__ = version("convsmith")
 
 _ROOM_OF_TASK = {
     "analyze": "analysis",
+    "densify": "rewrite",
     "load": "rewrite",
     "optimize": "rewrite",
     "to_fully_convolutional": "rewrite",

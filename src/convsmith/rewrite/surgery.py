@@ -65,8 +65,17 @@ def sibling(weight: Node, name: str) -> str:
     return f"{owner}.{name}" if owner else f"{leaf}_{name}"
 
 
-def put(captured: Captured, name: str, tensor: Tensor, *, at: Node, instead_of: Any = None) -> Node:
-    """Store a parameter and return the node that reads it, placed before `at`.
+def put(
+    captured: Captured,
+    name: str,
+    tensor: Tensor,
+    *,
+    at: Node,
+    instead_of: Any = None,
+    trained: bool = True,
+) -> Node:
+    """Store a parameter, or a buffer that is not trained, and return the node that reads it, placed
+    before `at`.
 
     It takes the name of `instead_of` when `at` is that parameter's only reader, else `name`,
     numbered if taken.
@@ -84,7 +93,11 @@ def put(captured: Captured, name: str, tensor: Tensor, *, at: Node, instead_of: 
         owner = owner.get_submodule(part)
     if hasattr(owner, leaf):
         delattr(owner, leaf)
-    owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
+    if trained:
+        with_gradient = tensor.is_floating_point()
+        owner.register_parameter(leaf, nn.Parameter(tensor, requires_grad=with_gradient))
+    else:
+        owner.register_buffer(leaf, tensor)
     with module.graph.inserting_before(at):
         node = module.graph.get_attr(name)
     node.meta["val"] = tensor.detach()

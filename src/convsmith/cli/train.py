@@ -20,8 +20,8 @@ Model = Annotated[str, typer.Argument(help="A name from `convsmith list`.")]
 Data = Annotated[
     str,
     typer.Option(
-        help="digits, mnist, fashion_mnist, cifar10, membrane, camvid; a folder of images, beside "
-        "one of label maps for segmentation; or an .npz with x and y."
+        help="digits, mnist, fashion_mnist, cifar10, membrane, camvid, set14, faces; a folder of "
+        "images, beside one of label maps for segmentation; or an .npz with x and y."
     ),
 ]
 DataRoot = Annotated[

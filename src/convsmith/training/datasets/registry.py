@@ -9,7 +9,7 @@ from pathlib import Path
 from convsmith.errors import ArgumentError
 from convsmith.models import Preprocess
 from convsmith.training.data import TrainingData, split
-from convsmith.training.datasets import cifar10, digits, mnist, segmented
+from convsmith.training.datasets import cifar10, digits, faces, mnist, segmented, set14
 from convsmith.training.datasets.images import load_images, require_sound
 from convsmith.training.datasets.label_maps import folders_of
 from convsmith.training.tasks import Classification
@@ -21,6 +21,8 @@ DATASETS: dict[str, Callable[[Preprocess, Path | None], TrainingData]] = {
     "cifar10": cifar10.load,
     "membrane": segmented.membrane,
     "camvid": segmented.camvid,
+    "set14": set14.load,
+    "faces": faces.load,
 }
 _HELD_OUT_FRACTION = 0.2
 

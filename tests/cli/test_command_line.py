@@ -232,6 +232,9 @@ def test_analyze_writes_a_page(convsmith: Callable[..., Done], tmp_path: Path) -
     assert json.loads(done.stdout)["model"] == "digits_vgg"
     assert '"model": "digits_vgg"' in page.read_text(encoding="utf-8")
     assert "mixing weights" in page.read_text(encoding="utf-8")
+    done = convsmith("analyze", "digits_vgg", "--against", "lenet5", "--html", page, "-q")
+    assert done.returncode == 0, done.stderr
+    assert '"model": "lenet5"' in page.read_text(encoding="utf-8")
 
 
 def test_analyze_measures_what_outputs_listen_to(
@@ -262,7 +265,10 @@ def test_analyze_measures_what_outputs_listen_to(
     ("words", "said"),
     [
         (("--image", "photo.png"), "--image photo.png: the picture is for a page"),
-        (("--html", "page.html", "--against", "lenet5"), "leave out --against lenet5"),
+        (
+            ("--html", "page.html", "--image", "photo.png", "--against", "lenet5"),
+            "leave out --against lenet5, or the picture",
+        ),
         (("--html", "no/such/page.html"), "--html no/such/page.html: there is no folder no/such"),
     ],
 )

@@ -15,7 +15,7 @@ from torch import nn
 
 import convsmith as cs
 from convsmith.errors import ArgumentError
-from convsmith.report import analysis_page
+from convsmith.report import analyses_page, analysis_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOSTILE = (
@@ -212,6 +212,31 @@ def test_no_name_can_run(opened: Any, hostile: dict[str, Any], choice: str) -> N
     assert not dom.all("img") + dom.all("b")
     attributes = {name for _, found, _ in dom.elements for name in found}
     assert not {name for name in attributes if name.startswith("on")}
+
+
+def test_two_networks_on_one_page(opened: Any, dilated: dict[str, Any]) -> None:
+    layers = [nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=2, dilation=2)]
+    model = nn.Sequential(nn.Sequential(*layers), nn.ReLU(), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 2, 1))
+    other = {**cs.analyze(model.eval(), (1, 3, 20, 24)).to_json(), "model": "other"}
+    dom = opened(analyses_page(dilated, other))
+    assert dom.all("title")[0][1] == "Sequential against other · convsmith analysis"
+    before, after = (side["total"]["macs"] for side in (dilated, other))
+    cells = [text for _, text in dom.all("td")]
+    assert f"+{100 * (after / before - 1):.1f}\xa0%" in cells
+    widths = [a["style"] for a, _ in dom.all("div", **{"class": "strip"})]
+    assert widths[1] == "width: 100%;"
+    # 0.0 is of another kind, 2 has other outputs, 3 stands on one side; 0.1 is alike.
+    names = [text for a, text in dom.all("td", **{"class": "words"})][-3:]
+    assert names == ["0.0", "2", "3"]
+    assert "dilated → standard" in cells
+    assert "absent" in cells
+
+
+def test_no_name_can_run_beside_another(opened: Any, hostile: dict[str, Any]) -> None:
+    dom = opened(analyses_page(hostile, {**hostile, "model": HOSTILE[0], "layers": []}))
+    assert dom.all("title")[0][1] == f"{HOSTILE[1]} against {HOSTILE[0]} · convsmith analysis"
+    assert [a.get("type") for a, _ in dom.all("script")] == ["application/json", None]
+    assert not dom.all("img") + dom.all("b")
 
 
 def test_names_stay_what_they_are(opened: Any, hostile: dict[str, Any]) -> None:

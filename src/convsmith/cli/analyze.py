@@ -76,30 +76,33 @@ def run(
     with redirect_stdout(sys.stderr), Status("loading", console=progress_console) as status:
         if quiet:
             status.stop()
-        look = _Look(measure=measure, pictures=html is not None, image=image, images=images)
+        is_one = html is not None and against is None
+        look = _Look(measure=measure, pictures=is_one, image=image, images=images)
         first, pictures = look.at(subject.find(model, weights, shape, seed))
-        second = None
-        if against is not None:
-            second, _ = look.at(subject.find(against, None, shape, seed))
+        second = look.at(subject.find(against, None, shape, seed))[0] if against else None
     if html is not None:
-        html.write_text(report.analysis_page(first, image, pictures), encoding="utf-8")
+        page = (
+            report.analyses_page(first, second)
+            if second
+            else report.analysis_page(first, image, pictures)
+        )
+        html.write_text(page, encoding="utf-8")
     if as_json:
-        print_json(first if second is None else {"analysis": first, "against": second})
+        print_json({"analysis": first, "against": second} if second else first)
         return
     result_console.print(f"\n[bold]{first['model']}[/bold]", highlight=False)
-    if second is None:
-        result_console.print(report.analysis(first, depth=depth))
-    else:
-        result_console.print(report.analyses(first, second))
+    both = report.analyses(first, second) if second else report.analysis(first, depth=depth)
+    result_console.print(both)
 
 
 def _check_page(html: Path | None, image: Path | None, against: str | None) -> None:
     """Before the work begins: a page is possible, and nothing else is asked of it."""
     if image is not None and html is None:
         raise ArgumentError(f"--image {image}: the picture is for a page; give --html FILE too")
-    if html is not None and against is not None:
+    if image is not None and against is not None:
         raise ArgumentError(
-            f"--html {html}: a page shows one network; leave out --against {against}"
+            f"--image {image}: it is drawn on the page of one network; leave out --against "
+            f"{against}, or the picture"
         )
     if html is not None and not html.absolute().parent.is_dir():
         raise ArgumentError(f"--html {html}: there is no folder {html.parent}; make it first")

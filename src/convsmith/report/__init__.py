@@ -3,6 +3,7 @@
 
 from convsmith.report.analysis import analyses as analyses
 from convsmith.report.analysis import analysis as analysis
+from convsmith.report.analysis_page import analyses_page as analyses_page
 from convsmith.report.analysis_page import analysis_page as analysis_page
 from convsmith.report.comparison import comparison as comparison
 from convsmith.report.comparison import comparison_chart as comparison_chart

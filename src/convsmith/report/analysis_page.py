@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from convsmith.report.pictures import Pictures
 _PARTS = Path(__file__).with_name("analysis_parts")
 # One script, in this order: what comes later builds on what comes before.
 _SCRIPTS = (
-    *("shared", "pictures", "head", "cone", "gridding", "charts", "findings", "layers"),
+    *("elements", "shared", "pictures", "head", "cone", "gridding", "charts", "findings", "layers"),
     "choosing",
 )
+_SCRIPTS_OF_TWO = ("elements", "against")
 _LONGEST = 1024  # pixels of a side that the page stores
 _ESCAPED = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -47,17 +48,25 @@ def analysis_page(
     """
     picture = _data_url(found, Path(image)) if image is not None else None
     drawn = {index: of_layer.to_json() for index, of_layer in (pictures or {}).items()}
-    data = json.dumps({"analysis": found, "image": picture, "pictures": drawn}, allow_nan=False)
-    script = "\n".join(_part(f"{name}.js") for name in _SCRIPTS)
+    return _filled("page.html", _SCRIPTS, {"analysis": found, "image": picture, "pictures": drawn})
+
+
+def analyses_page(left: Mapping[str, Any], right: Mapping[str, Any]) -> str:
+    """Two analyses as a page of HTML: totals, strips on one scale, and the layers that differ."""
+    return _filled("against.html", _SCRIPTS_OF_TWO, {"sides": [left, right]})
+
+
+def _filled(template: str, scripts: Sequence[str], data: Mapping[str, Any]) -> str:
+    script = "\n".join(_part(f"{name}.js") for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {
         "@POLICY@": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'",
         "@STYLE@": _part("page.css"),
         "@SCRIPT@": script,
-        "@DATA@": data.translate(_ESCAPED),
+        "@DATA@": json.dumps(data, allow_nan=False).translate(_ESCAPED),
     }
-    return re.sub("@[A-Z]+@", lambda mark: parts[mark[0]], _part("page.html"))
+    return re.sub("@[A-Z]+@", lambda mark: parts[mark[0]], _part(template))
 
 
 def _part(name: str) -> str:

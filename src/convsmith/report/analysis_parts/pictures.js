@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels and feature maps of the chosen layer; and what outputs really listen to.
 
-const WIDEST = 560;
+const [WIDEST, HIGHEST] = [560, 400];
 
 function picture(title, { src, width, height, words }) {
-  const scale = Math.max(1, Math.min(12, Math.floor(WIDEST / width)));
+  const fits = Math.floor(Math.min(WIDEST / width, HIGHEST / height));
+  const scale = Math.max(1, Math.min(12, fits));
   const drawn = el("img", { src, alt: words, width: width * scale, height: height * scale });
   return el("figure", {}, el("h4", {}, title), drawn, el("figcaption", {}, words));
 }

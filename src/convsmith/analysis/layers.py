@@ -264,11 +264,13 @@ def _by_definition(
         own = _own_module(traced, node)
         if own is not None:
             groups.setdefault(own[0], []).append((node, layer))
+    calls = [node for node in traced.graph.nodes if node.op == "call_function"]
+    results = {own[0]: node for node in calls if (own := _own_module(traced, node))}
     merged: dict[Node, tuple[Node, Layer] | None] = {}
     for group in groups.values():
         own = _own_module(traced, group[0][0])
         assert own is not None
-        one = _one_layer(traced, group, *own)
+        one = _one_layer(traced, group, sizes(results[own[0]]), *own)
         if one is not None:
             if top is not None:
                 ms = sum(layer.time.ms for _, layer in group if layer.time)
@@ -280,7 +282,12 @@ def _by_definition(
 
 
 def _one_layer(
-    traced: Traced, group: list[tuple[Node, Layer]], call: str, family: Family, geometry: Any
+    traced: Traced,
+    group: list[tuple[Node, Layer]],
+    output_shape: tuple[int, ...],
+    call: str,
+    family: Family,
+    geometry: Any,
 ) -> tuple[Node, Layer] | None:
     shape = traced.first_shapes.get(call)
     counted = [layer.macs for _, layer in group if layer.macs]
@@ -291,6 +298,8 @@ def _one_layer(
         return None
     if macs == executed or shape is None:
         return None
+    if output_shape != family.output_shape(geometry, shape):
+        return None  # an output size was asked for, which the input alone does not say
     (node, last), (_, first) = group[-1], group[0]
     notes = {note for _, layer in group for note in layer.notes}
     if macs.all != executed.all:

@@ -15,13 +15,19 @@ from convsmith.convs import Conv2d
 from convsmith.models.network import Model, Network
 from convsmith.models.preprocess import IMAGENET
 
-_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+VGG16_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 def vgg_features(
-    in_channels: int, stages: Sequence[Sequence[int]], *, norm: bool = False
+    in_channels: int,
+    stages: Sequence[Sequence[int]],
+    *,
+    norm: bool = False,
+    ceil_mode: bool = False,
 ) -> nn.Sequential:
-    """Stages of 3x3 convolutions with ReLU, each stage ended by a 2x2 pooling."""
+    """Stages of 3x3 convolutions with ReLU, each stage ended by a 2x2 pooling (which keeps an odd
+    row or column if `ceil_mode`).
+    """
     layers: list[nn.Module] = []
     for stage in stages:
         for inputs, outputs in pairwise((in_channels, *stage)):
@@ -29,7 +35,7 @@ def vgg_features(
             if norm:
                 layers.append(nn.BatchNorm2d(outputs))
             layers.append(nn.ReLU(inplace=True))
-        layers.append(nn.MaxPool2d(2))
+        layers.append(nn.MaxPool2d(2, ceil_mode=ceil_mode))
         in_channels = stage[-1]
     return nn.Sequential(*layers)
 
@@ -54,7 +60,7 @@ class VGG16(Model):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        stages = [[max(1, int(channels * width)) for channels in stage] for stage in _STAGES]
+        stages = [[max(1, int(channels * width)) for channels in stage] for stage in VGG16_STAGES]
         hidden = max(1, int(4096 * width))
         self.features = vgg_features(in_channels, stages)
         self.classifier = nn.Sequential(

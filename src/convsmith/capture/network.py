@@ -68,7 +68,7 @@ class Network(fx.GraphModule):
         short_way = self._short_way(leaves)
         try:
             if short_way is not None:
-                return short_way(self, *args, **kwargs)
+                return short_way(self, *leaves)
             return super().__call__(*args, **kwargs)
         except ShapeError:
             raise
@@ -88,9 +88,10 @@ class Network(fx.GraphModule):
 
     def _short_way(self, leaves: list[Any]) -> Callable[..., Any] | None:
         """The code without torch's dispatcher, where nothing but the network would notice."""
-        if self not in _short_ways:
-            _short_ways[self] = short_way(self) if has_chains(self.graph) else None
-        found = _short_ways[self]
+        try:
+            found = _short_ways[self]
+        except KeyError:
+            found = _short_ways[self] = short_way(self) if has_chains(self.graph) else None
         if found is None or torch.is_grad_enabled() or _is_hooked(self):
             return None
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]

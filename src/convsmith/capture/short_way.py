@@ -9,30 +9,49 @@ layer.
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.fx.graph import _PyTreeCodeGen
+from torch.utils import _pytree as pytree
 
 from convsmith import native
 from convsmith.native.chains import Program, Step, chain_kernels, chain_of, each_bias, is_chain
 
 
 def short_way(network: fx.GraphModule) -> Callable[..., Any]:
-    """The network's `forward` with direct calls; only right where `native.call_directly` holds."""
+    """The network's `forward` with direct calls; only right where `native.call_directly` holds.
+
+    Returns:
+        A function of the network and its inputs as a flat list of leaves.
+    """
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(network.graph, copies)
     graph.output(output)
-    graph.set_codegen(network.graph._codegen)
     for run in list(_runs(graph)):
         _replace(network, graph, run)
     graph.eliminate_dead_code()
     code = graph.python_code("self")
     names: dict[str, Any] = dict(code.globals)
     exec(compile(code.src, "<the short way of a planned network>", "exec"), names)
-    forward: Callable[..., Any] = names["forward"]
-    return forward
+    codegen = network.graph._codegen
+    assert isinstance(codegen, _PyTreeCodeGen)  # every network's
+    spec = codegen.pytree_info.out_spec
+    assert spec is not None
+    return partial(_structured, names["forward"], spec)
+
+
+def _structured(
+    forward: Callable[..., Any], spec: pytree.TreeSpec, network: fx.GraphModule, *leaves: Any
+) -> Any:
+    """What the graph gives, nested as the model gave it."""
+    results = forward(network, *leaves)
+    if spec.is_leaf():
+        return results[0]
+    return pytree.tree_unflatten(results, spec)
 
 
 def _runs(graph: fx.Graph) -> Iterator[list[fx.Node]]:

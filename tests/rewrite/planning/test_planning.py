@@ -328,6 +328,34 @@ def test_layout_changes_are_counted() -> None:
     assert layout_changes(captured, last) == 0
 
 
+class TwoHeads(nn.Module):
+    """Nested results, one of them read again behind an operator of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 6, 3), nn.Conv2d(6, 6, 1)
+        self.third = nn.Conv2d(6, 5, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        first = self.first(x).relu()
+        second = self.second(first)
+        return {"both": (first, second), "last": [self.third(second.mean((2, 3), keepdim=True))]}
+
+
+@pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
+def test_results_are_nested_and_split_runs_feed_each_other() -> None:
+    model, x = whole(TwoHeads()), numbers(2, 4, 6, 6)  # a mean of 16 whole numbers is exact
+    captured, _ = planned(model, x, timing=False)
+    assert operators(captured).count("convolutions") == 3
+    with torch.no_grad():
+        wanted = model(x)
+        for _ in range(2):
+            found = captured.module(x)
+            assert found["both"][0].equal(wanted["both"][0])
+            assert found["both"][1].equal(wanted["both"][1])
+            assert found["last"][0].equal(wanted["last"][0])
+
+
 @pytest.fixture(scope="module")
 def optimized() -> tuple[nn.Module, Any]:
     model = whole(Residual())

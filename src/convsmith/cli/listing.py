@@ -29,6 +29,7 @@ def run(
                 "models": [
                     {
                         "name": n.name,
+                        "task": n.task,
                         "input_shape": list(n.input_shape),
                         "description": n.description,
                         "source": n.source,

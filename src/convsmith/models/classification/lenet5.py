@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """LeNet-5: convolution, sub-sampling, a connection table, and codes of +-1 to compare with.
 
+    image ─ C1 5x5 ─ S2 2x2 ─ C3 5x5 by a table ─ S4 2x2 ─ C5 5x5 ─ F6 ─ distance to ten codes
+              6         6      16 (60 of 96 pairs)   16      120     84
+
+It shows a connection table: each map of C3 reads some of the maps below, so that maps cannot all
+learn the same. C5 is a linear layer on a small image, and a convolution on a large one.
+
 Source: LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998, section II.B.
 60,000 trainable parameters: C1 156, S2 12, C3 1,516, S4 32, C5 48,120, F6 10,164. The codes of the
 output layer are fixed and not counted.

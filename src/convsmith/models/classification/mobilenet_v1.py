@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """MobileNet v1: a depthwise and a pointwise convolution, thirteen times.
 
+    x ─ depthwise 3x3, stride s ─ norm ─ ReLU6 ─ 1x1 ─ norm ─ ReLU6
+              I channels                        I to O
+
+It shows the depthwise separable convolution: eight to nine times fewer products than 3x3 layers of
+the same channels, of which the 1x1 layers do 95 %. The width multiplier divides both.
+
 Source: Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
 Applications, 2017, arXiv:1704.04861, table 1. 4.23 million parameters and 569 million macs at
 width 1 and 224 x 224 pixels.

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """MobileNet v2: inverted residuals with linear bottlenecks.
 
+    x ─┬─ 1x1 ─ norm ─ ReLU6 ─ depthwise 3x3, stride s ─ norm ─ ReLU6 ─ 1x1 ─ norm ─ + ─
+       │  I to 6 I                   6 I                              6 I to O       │
+       └─ (where s = 1 and I = O) ───────────────────────────────────────────────────┘
+
+It shows a shortcut between thin maps: what is kept in memory has few channels, what is filtered has
+many, and the last 1x1 of a block has no activation that could lose some of them.
+
 Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 2018,
 arXiv:1801.04381, table 2. 3,504,872 parameters and about 300 million macs at width 1 and 224 x 224
 pixels. Parameters are named as torchvision names them, so that its weights load.

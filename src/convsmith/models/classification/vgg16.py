@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """VGG-16: thirteen 3x3 convolutions, five poolings, three linear layers.
 
+    image ─ 2 x 64 ─ pool ─ 2 x 128 ─ pool ─ 3 x 256 ─ pool ─ 3 x 512 ─ pool ─ 3 x 512 ─ pool ─┐
+            classes ─ linear ─ ReLU ─ linear 4096 ─ ReLU ─ linear 4096 ────────────────────────┘
+    (3x3, padding 1, ReLU; pools 2x2)
+
+It shows that small windows suffice if there are many, and where the weights are: three quarters of
+them in the first linear layer, which is a 7x7 convolution once images are larger.
+
 Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition,
 2015, arXiv:1409.1556, table 1, configuration D. 138,357,544 parameters, of which the first linear
 layer (7 x 7 x 512 to 4096) has 102,764,544. Parameters are named as torchvision names them.

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The residual networks for CIFAR: 6 n + 2 layers, shortcuts without parameters (option A).
 
+    x ─┬─ 3x3, stride s ─ norm ─ ReLU ─ 3x3 ─ norm ─ + ─ ReLU
+       │      I to O                   O to O        │
+       └─ every s-th pixel, channels of zeros added ─┘
+
+It shows that depth can be had: with the shortcuts 56 layers learn better than 20, without them
+worse.
+
 Source: He et al., Deep Residual Learning for Image Recognition, 2016, arXiv:1512.03385, section 4.2
 and table 6. ResNet-20, 32, 44 and 56 have 269,722, 464,154, 658,586 and 853,018 parameters.
 """
@@ -70,11 +77,14 @@ class CifarResNet(Model):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(widths[2], num_classes)
 
+    def features(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, 64 width, h / 4, w / 4)."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x)))
+
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to (n, num_classes): raw scores."""
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(self.pool(x).flatten(1))
+        return self.linear(self.pool(self.features(x)).flatten(1))
 
 
 def _stage(in_channels: int, out_channels: int, stride: int, blocks: int) -> nn.Sequential:

@@ -7,6 +7,7 @@ from math import lcm
 
 from torch import nn
 
+from convsmith.analysis.memory import peak_bytes
 from convsmith.analysis.operators import sizes
 from convsmith.capture import spelt_out
 from convsmith.scanning.sliding.comparing import check_alike
@@ -43,6 +44,23 @@ class Sliding:
             UnsupportedError: if it computes otherwise there than on larger images.
         """
         return sizes(self._on(space).result)[2:]
+
+    def is_padded(self, space: Sequence[int]) -> bool:
+        """Whether any output of an image of these sizes depends on what lies beyond its edges.
+
+        Where none of a classifier's native image does, its map on a large image holds its answers
+        to every crop; else the map sees real neighbours where a crop sees padding.
+        """
+        pairs = zip(self.axes, space, self.outputs(space), strict=True)
+        return any(axis.is_padded(size, outputs) for axis, size, outputs in pairs)
+
+    def live_bytes(self, space: Sequence[int], batch: int = 1) -> int:
+        """The most bytes of activations alive at once while a batch of such images runs.
+
+        What kernels take for themselves is not in it.
+        """
+        watched = watch(self.network, self.in_channels, space, batch)
+        return peak_bytes(watched.result.graph)
 
     def check(self, plans: Sequence[AxisPlan]) -> None:
         """Run the shapes of every size of tile, and compare each layer's with the whole image's.

@@ -40,8 +40,8 @@ def test_tiles_are_numbered_row_by_row(plan: Plan) -> None:
     assert tiles[7].shape == (22, 18)
 
 
-def test_there_are_at_most_four_shapes(plan: Plan) -> None:
-    assert len({plan.tile(number).shape for number in range(len(plan))}) <= 4
+def test_all_tiles_have_one_shape(plan: Plan) -> None:
+    assert {plan.tile(number).shape for number in range(len(plan))} == {(22, 18)}
 
 
 def test_a_plan_comes_back_from_its_json(plan: Plan) -> None:

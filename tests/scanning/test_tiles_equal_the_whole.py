@@ -13,13 +13,14 @@ from torch import Tensor
 
 from convsmith.scanning.plan import Plan, Tile
 from convsmith.scanning.sliding import Sliding, sliding
-from convsmith.scanning.tiling import AxisPlan, AxisTile
+from convsmith.scanning.tiling import AxisPlan, AxisTile, needed
 
 from .random_integer_networks import CHANNELS, RandomIntegerNetwork, small_integers
 from .running_tiles import EVERYTHING, fitted, plan_of, run_tiles
 
 _LARGEST = {1: 160, 2: 56, 3: 20}  # pixels a side
 _MOST_TILES = 150
+_CUTS = 4  # of each image
 
 
 @dataclass(frozen=True)
@@ -35,30 +36,27 @@ class Case:
 
 
 def cases(seed: int, images: int) -> list[Case]:
-    """A random network on images of random sizes, in tiles of random sizes; those that run."""
+    """A random network on images of random sizes, each cut in several ways; those that run."""
     chance = random.Random(seed)
     axes = chance.choice([1, 1, 1, 2, 2, 3])
     network = RandomIntegerNetwork(seed, axes, chance.randint(1, 5))
-    slides = sliding(network, CHANNELS, axes)
+    largest = _LARGEST[axes]
+    choices = [1, *(chance.randint(1, largest) for _ in range(2)), largest, largest - 1]
     found = []
     for _ in range(images):
-        case = _case(network, slides, chance)
-        if case is not None:
-            found.append(case)
+        sizes = [chance.choice(choices) for _ in range(axes)]
+        slides = sliding(network, CHANNELS, sizes)
+        # Cuts of one image: the same remainders by the period, so the same geometry.
+        for _ in range(_CUTS):
+            case = _case(network, slides, sizes, chance)
+            if case is not None:
+                found.append(case)
     return found
 
 
-def _case(network: RandomIntegerNetwork, slides: Sliding, chance: random.Random) -> Case | None:
-    largest = _LARGEST[len(slides.axes)]
-    sizes = [
-        min(
-            2 * largest,
-            chance.choice(
-                [1, chance.randint(1, largest), largest - chance.randint(0, 9), 3 * axis.period]
-            ),
-        )
-        for axis in slides.axes
-    ]
+def _case(
+    network: RandomIntegerNetwork, slides: Sliding, sizes: list[int], chance: random.Random
+) -> Case | None:
     image = small_integers(torch.randint(0, 1000, (1, CHANNELS, *sizes)).float())
     try:
         whole = network(image)
@@ -79,9 +77,7 @@ def check(seed: int, images: int) -> int:
     """Every case of a seed; how many had more than one tile."""
     found = cases(seed, images)
     for number, case in enumerate(found):
-        sizes = [axis.size for axis in case.plan.axes]
-        assert case.slides.outputs(sizes) == tuple(case.whole.shape[2:]), case.words()
-        if number < 2:  # it costs three traces
+        if number % _CUTS == 0:  # it costs two traces
             case.slides.check(case.plan.axes)
         tiled = run_tiles(case.network, case.plan, case.image)
         assert torch.equal(tiled, case.whole), case.words()
@@ -90,18 +86,18 @@ def check(seed: int, images: int) -> int:
 
 @pytest.mark.parametrize("seed", range(18))
 def test_tiles_equal_the_whole(seed: int) -> None:
-    check(seed, images=12)
+    check(seed, images=3)
 
 
 def test_most_cases_have_several_tiles() -> None:
-    assert sum(len(case.plan) > 1 for seed in range(3) for case in cases(seed, 12)) > 15
+    assert sum(len(case.plan) > 1 for seed in range(3) for case in cases(seed, 3)) > 15
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("block", range(20))
 def test_thousands_of_tiles_equal_the_whole(block: int) -> None:
-    assert sum(check(seed, images=15) for seed in range(1000 + 20 * block, 1020 + 20 * block)) > 150
+    assert sum(check(seed, images=4) for seed in range(1000 + 20 * block, 1020 + 20 * block)) > 150
 
 
 Fault = Callable[[Case], Tensor]
@@ -137,12 +133,13 @@ def origin_plus_one(case: Case) -> Tensor:
     return with_tiles(case, moved)
 
 
-def inward_shift(case: Case) -> Tensor:
-    """The last read has the length of the others, and starts wherever that puts it."""
+def short_last_read(case: Case) -> Tensor:
+    """The last read is as long as a core needs, and starts wherever that puts it."""
 
     def shifted(axis: AxisPlan, number: int) -> AxisTile:
         tile = axis.tile(number)
-        first = max(0, axis.size - axis.length)
+        least = needed(axis.stride, axis.a, axis.b, axis.period, axis.core)
+        first = max(0, axis.size - least)
         if tile.read.stop < axis.size or first % axis.period == 0:
             return tile
         shift = int(first / axis.stride)
@@ -187,12 +184,12 @@ def found_out(fault: Fault, case: Case) -> bool:
 @pytest.fixture(scope="module")
 def several_tiles() -> list[Case]:
     torch.manual_seed(0)
-    return [case for seed in range(10) for case in cases(seed, 10) if len(case.plan) > 1]
+    return [case for seed in range(10) for case in cases(seed, 2) if len(case.plan) > 1]
 
 
 @pytest.mark.parametrize(
     ("fault", "share"),
-    [(short_halo, 0.7), (origin_plus_one, 0.4), (mirror_for_edge, 0.5), (inward_shift, 0.15)],
+    [(short_halo, 0.7), (origin_plus_one, 0.4), (mirror_for_edge, 0.5), (short_last_read, 0.1)],
 )
 def test_a_planted_fault_is_found_out(
     several_tiles: list[Case], fault: Fault, share: float

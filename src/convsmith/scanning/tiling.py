@@ -9,10 +9,10 @@ the image and never padded: an edge of the image is an edge of the tile, where l
     start = period * floor(max(0, ceil(stride y0 + a)) / period)     network(image[start : stop])
     shift = start / stride                                           [y0 - shift : y1 - shift]
 
-All reads have one length but those that end at the image's end, which have another.
+All reads have one length, which leaves the same remainder by the period as the image's size: so the
+last one starts at a multiple of the period, too, and padding that follows the size is the same.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -39,12 +39,12 @@ class AxisPlan:
         stride, a, b: Output j depends on the inputs [stride j + a, stride j + b].
         period: Where a read may start: at its multiples. A multiple of the stride.
         core: Outputs that a tile writes; the last writes what is left.
-        length: Inputs that a tile reads; the reads that end at the image's end may be up to a
-            period longer, and are the image's size where that is less.
+        length: Inputs that every tile reads; the whole image where that is less. From a smaller
+            image it differs by a multiple of the period.
 
     Raises:
-        ShapeError: if a size is below 1, the period is no multiple of the stride, or the length is
-            no multiple of the period or does not hold what a core depends on.
+        ShapeError: if a size is below 1, the period is no multiple of the stride, or the length
+            leaves another remainder than the size or does not hold what a core depends on.
 
     >>> axis = AxisPlan.fitted(size=20, outputs=20, stride=1, a=-1, b=1, period=1, core=8)
     >>> axis.length, [axis.tile(i).read for i in range(axis.tiles())]
@@ -68,11 +68,12 @@ class AxisPlan:
             raise ShapeError(
                 f"tiling: the period {self.period} must be a multiple of the stride {self.stride}"
             )
-        least = read_length(self.stride, self.a, self.b, self.period, self.core)
-        if self.length < least or self.length % self.period:
+        least = needed(self.stride, self.a, self.b, self.period, self.core)
+        if self.length < least or (self.size - self.length) % self.period:
             raise ShapeError(
-                f"tiling: a read of {self.length} must be a multiple of the period {self.period} "
-                f"and at least {least}, which {self.core} outputs depend on"
+                f"tiling: a read of {self.length} must hold the {least} inputs that {self.core} "
+                f"outputs depend on, and differ from the size {self.size} by a multiple of the "
+                f"period {self.period}"
             )
 
     @staticmethod
@@ -88,7 +89,7 @@ class AxisPlan:
         least: int = 1,
     ) -> "AxisPlan":
         """The plan with the shortest reads, of at least `least` inputs."""
-        length = read_length(stride, a, b, period, core)
+        length = max(least, needed(stride, a, b, period, core))
         return AxisPlan(
             size=size,
             outputs=outputs,
@@ -97,7 +98,7 @@ class AxisPlan:
             b=Fraction(b),
             period=period,
             core=core,
-            length=max(length, period * -(-least // period)),
+            length=length + (size - length) % period,
         )
 
     def tiles(self) -> int:
@@ -114,31 +115,20 @@ class AxisPlan:
             raise ShapeError(f"tiling: there is no tile {number} among {self.tiles()}")
         first = number * self.core
         write = slice(first, min(first + self.core, self.outputs))
-        start = self._start(number)
-        stop = start + self.length
-        if stop > self.size:
-            start, stop = self.last_start, self.size
+        start = max(0, min(self._start(number), self.size - self.length))
         shift = int(start / self.stride)
         keep = slice(write.start - shift, write.stop - shift)
-        return AxisTile(read=slice(start, stop), keep=keep, write=write)
+        return AxisTile(read=slice(start, start + self.read), keep=keep, write=write)
 
     @property
-    def last_start(self) -> int:
-        """Where the reads start that end at the image's end."""
-        return max(0, self.period * ((self.size - self.length) // self.period))
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """The lengths that reads have, shortest first: one or two."""
-        ends = (self.tile(0).read, self.tile(self.tiles() - 1).read)
-        return tuple(sorted({read.stop - read.start for read in ends}))
+    def read(self) -> int:
+        """Inputs that a tile of this image reads."""
+        return min(self.length, self.size)
 
     @property
     def inputs_read(self) -> int:
         """The sum of all reads; over the image's size, this is what the halos cost."""
-        inside = bisect_right(range(self.tiles()), self.size - self.length, key=self._start)
-        at_end = self.tiles() - inside
-        return inside * self.length + at_end * (self.size - self.last_start)
+        return self.tiles() * self.read
 
     def _start(self, number: int) -> int:
         """Where a tile's read would start if the image went on."""
@@ -146,12 +136,12 @@ class AxisPlan:
         return first // self.period * self.period
 
 
-def read_length(
+def needed(
     stride: Fraction | int, a: Fraction | int, b: Fraction | int, period: int, core: int
 ) -> int:
-    """The least multiple of the period that holds, wherever a tile lies, what its core depends on.
+    """The length of a read that holds, wherever a tile lies, what its core depends on.
 
-    >>> read_length(2, -3, 3, 2, 16), read_length(Fraction(1, 2), 0, 1, 1, 3)
+    >>> needed(2, -3, 3, 2, 16), needed(Fraction(1, 2), 0, 1, 1, 3)
     (38, 3)
     """
     # Where a core begins within a period comes round again after so many tiles.
@@ -161,4 +151,4 @@ def read_length(
         start = ceil(stride * number * core + a) // period * period
         stop = floor(stride * (number * core + core - 1) + b) + 1
         longest = max(longest, stop - start)
-    return period * -(-longest // period)
+    return longest

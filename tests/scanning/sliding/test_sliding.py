@@ -14,7 +14,7 @@ import convsmith as cs
 from convsmith.errors import CaptureError, UnsupportedError
 from convsmith.scanning.sliding import AxisSliding, sliding
 
-from ..running_tiles import fitted
+from ..running_tiles import fitted, plan_of, run_tiles
 
 
 class Does(nn.Module):
@@ -28,35 +28,35 @@ class Does(nn.Module):
         return self.then(self.conv(x))
 
 
-def numbers(axis: AxisSliding) -> tuple[Fraction, Fraction, Fraction, int, int]:
-    return axis.stride, axis.cone.a, axis.cone.b, axis.period, axis.excess
+def numbers(axis: AxisSliding) -> tuple[Fraction, Fraction, Fraction, int]:
+    return axis.stride, axis.cone.a, axis.cone.b, axis.period
 
 
 def test_a_convolution() -> None:
-    found = sliding(nn.Conv2d(3, 8, (3, 5), stride=(2, 1), padding=(1, 0)), 3, 2)
+    found = sliding(nn.Conv2d(3, 8, (3, 5), stride=(2, 1), padding=(1, 0)), 3, [512, 512])
     assert (found.in_channels, found.out_channels) == (3, 8)
-    assert numbers(found.axes[0]) == (2, -1, 1, 2, 0)
-    assert numbers(found.axes[1]) == (1, 0, 4, 1, 4)
+    assert numbers(found.axes[0]) == (2, -1, 1, 2)
+    assert numbers(found.axes[1]) == (1, 0, 4, 1)
 
 
 def test_published_receptive_fields() -> None:
     """Of VGG-16's convolutions 212, of MobileNet v2's last map 491, every 32 pixels."""
     trunk = cs.models.create("vgg16", width=0.125).features
-    (axis, _) = sliding(trunk, 3, 2).axes
+    (axis, _) = sliding(trunk, 3, [512, 512]).axes
     assert (axis.cone.size, axis.stride, axis.period) == (212, 32, 32)
     trunk = cs.models.create("mobilenet_v2", width=0.25).features
-    assert sliding(trunk, 3, 2).axes[0].cone.size == 491
+    assert sliding(trunk, 3, [512, 512]).axes[0].cone.size == 491
 
 
 def test_up_sampling_has_a_fraction_for_a_stride() -> None:
-    (axis,) = sliding(nn.Sequential(nn.ConvTranspose1d(2, 2, 2, stride=2)), 2, 1).axes
-    assert numbers(axis) == (Fraction(1, 2), Fraction(-1, 2), 0, 1, 0)
+    (axis,) = sliding(nn.Sequential(nn.ConvTranspose1d(2, 2, 2, stride=2)), 2, [512]).axes
+    assert numbers(axis) == (Fraction(1, 2), Fraction(-1, 2), 0, 1)
 
 
 def test_the_period_is_that_of_the_deepest_layer_though_the_map_comes_back() -> None:
     net = cs.models.create("unet_small", width=0.25)
-    (axis, _) = sliding(net, 1, 2).axes
-    assert (axis.stride, axis.period, axis.excess) == (1, 8, 0)
+    (axis, _) = sliding(net, 1, [512, 512]).axes
+    assert (axis.stride, axis.period) == (1, 8)
 
 
 def test_what_a_layer_cuts_off_must_be_in_the_window() -> None:
@@ -64,15 +64,14 @@ def test_what_a_layer_cuts_off_must_be_in_the_window() -> None:
     net = nn.Sequential(
         nn.Conv1d(1, 1, 3), nn.ConstantPad1d(-3, 0.0), nn.Conv1d(1, 1, 7, padding=3)
     )
-    (axis,) = sliding(net, 1, 1).axes
+    (axis,) = sliding(net, 1, [512]).axes
     assert (axis.cone.a, axis.cone.b) == (0 - 3, 3 + 8)
 
 
 def test_a_map_with_places_that_nothing_reaches() -> None:
     """Of stride 2 and size 1: it gives its bias at odd places, but not past the end."""
     net = nn.Sequential(nn.ConvTranspose1d(1, 1, 1, stride=2), nn.Conv1d(1, 1, 3, padding=1))
-    (axis,) = sliding(net, 1, 1).axes
-    assert axis.excess == 1
+    (axis,) = sliding(net, 1, [512]).axes
     assert axis.cone.a < Fraction(-1, 2)
 
 
@@ -82,15 +81,15 @@ def test_a_mirrored_edge_asks_for_a_longer_window(mode: str, least: int) -> None
     net = nn.Sequential(
         nn.Conv1d(1, 1, 7, padding=3), nn.Conv1d(1, 1, 9, padding=4, padding_mode=mode)
     )
-    assert sliding(net, 1, 1).axes[0].least == least
+    assert sliding(net, 1, [512]).axes[0].least == least
 
 
 def test_padding_is_seen_where_it_is_felt() -> None:
-    (axis,) = sliding(nn.Conv1d(1, 1, 3, stride=2), 1, 1).axes
+    (axis,) = sliding(nn.Conv1d(1, 1, 3, stride=2), 1, [512]).axes
     assert not axis.is_padded(8, 3)
-    (axis,) = sliding(nn.Conv1d(1, 1, 3, stride=2, padding=1), 1, 1).axes
+    (axis,) = sliding(nn.Conv1d(1, 1, 3, stride=2, padding=1), 1, [512]).axes
     assert axis.is_padded(9, 5)
-    (axis,) = sliding(nn.MaxPool1d(2, ceil_mode=True), 1, 1).axes
+    (axis,) = sliding(nn.MaxPool1d(2, ceil_mode=True), 1, [512]).axes
     assert not axis.is_padded(8, 4)
     assert axis.is_padded(9, 5)
 
@@ -146,7 +145,7 @@ REFUSED: list[tuple[str, Callable[[Tensor], Any], str]] = [
     (
         "a size",
         lambda x: x / x.shape[-1],
-        r"does not do the same on an image of .* \(other 11520 and 23040\)",
+        r"does not do the same on an image of .* \(other 12032 and 23552\)",
     ),
     (
         "unpooling",
@@ -165,7 +164,7 @@ REFUSED: list[tuple[str, Callable[[Tensor], Any], str]] = [
 )
 def test_what_does_not_slide_is_refused_by_name(then: Callable[[Tensor], Any], words: str) -> None:
     with pytest.raises(UnsupportedError, match=words):
-        sliding(Does(then), 3, 2)
+        sliding(Does(then), 3, [512, 512])
 
 
 def test_a_refusal_names_the_module_and_the_remedy() -> None:
@@ -173,7 +172,7 @@ def test_a_refusal_names_the_module_and_the_remedy() -> None:
     with pytest.raises(
         UnsupportedError, match=r"scan: 1\.0 \(group_norm.* two_pass=True finds such"
     ):
-        sliding(net, 3, 2)
+        sliding(net, 3, [512, 512])
 
 
 def test_other_steps_on_other_sizes_are_refused() -> None:
@@ -184,42 +183,57 @@ def test_other_steps_on_other_sizes_are_refused() -> None:
         UnsupportedError,
         match="must run the same on every size: compute nothing",
     ):
-        sliding(Does(deeper), 3, 2)
+        sliding(Does(deeper), 3, [512, 512])
 
 
 def test_a_classifier_is_no_sliding_network() -> None:
     with pytest.raises(CaptureError, match="does not run on inputs of shape"):
-        sliding(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), 3, 2)
+        sliding(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), 3, [512, 512])
 
 
-def test_padding_that_follows_the_size_is_refused_where_it_differs() -> None:
-    """TensorFlow's 'same' at stride 2 pads before an odd image, and not before an even one."""
-    net = cs.Conv1d(1, 1, 3, stride=2, padding="same")
-    found = sliding(net, 1, 1)
-    assert found.outputs([64]) == (32,)
-    found.check([fitted(found.axes[0], 64, 32, 8)])
+@pytest.mark.parametrize("size", [64, 65, 66, 67])
+def test_padding_that_follows_the_size_is_the_same_on_every_tile(size: int) -> None:
+    """TensorFlow's 'same' at stride 2 pads before an odd map, and not before an even one."""
+    net = nn.Sequential(*(cs.Conv1d(1, 1, 3, stride=2, padding="same") for _ in range(2)))
+    for weight in net.parameters():
+        weight.data = weight.data.mul(8).round()
+    found = sliding(net, 1, [size])
+    (outputs,) = found.outputs([size])
+    plan = plan_of([fitted(found.axes[0], size, outputs, 3)], 1)
+    found.check(plan.axes)
+    image = torch.randint(-8, 9, (1, 1, size)).float()
+    with torch.no_grad():
+        assert torch.equal(run_tiles(net, plan, image), net(image))
+
+
+class Skip(nn.Module):
+    """Resized to its neighbour's size: twice as large, unless that size is odd."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.interpolate(F.max_pool1d(x, 2), size=x.shape[2:])
+
+
+def test_a_skip_that_fits_at_some_sizes_alone() -> None:
+    found = sliding(Skip(), 1, [64])
+    found.check([fitted(found.axes[0], 64, 64, 8)])
+    with pytest.raises(UnsupportedError, match=r"scale_factors .* and .* a tile cannot know"):
+        sliding(Skip(), 1, [65])
     with pytest.raises(UnsupportedError, match="a tile cannot know the size of the image"):
         found.outputs([65])
 
 
-def test_a_skip_that_fits_at_some_sizes_alone() -> None:
-    """Resized to its neighbour's size: twice as large, unless that size is odd."""
-
-    class Skip(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + F.interpolate(F.max_pool1d(x, 2), size=x.shape[2:])
-
-    found = sliding(Skip(), 1, 1)
-    found.check([fitted(found.axes[0], 64, 64, 8)])
-    with pytest.raises(UnsupportedError, match="or cut or pad the image to a multiple"):
-        found.outputs([65])
+def test_halving_an_odd_map_is_refused() -> None:
+    halve = Does(lambda x: F.interpolate(x, scale_factor=0.5))
+    assert sliding(halve, 3, [64, 64]).axes[0].stride == 2
+    with pytest.raises(UnsupportedError, match=r"resizes a map of .* so that nothing is left over"):
+        sliding(halve, 3, [64, 65])
 
 
 def test_maps_that_do_not_lie_in_the_whole_as_windows() -> None:
-    class Half(nn.Module):
+    class Rounded(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x[..., : 512 * (x.shape[-1] // 512)]
 
-    found = sliding(Half(), 1, 1)
-    with pytest.raises(UnsupportedError, match="which do not lie in it as windows"):
+    found = sliding(Rounded(), 1, [700])
+    with pytest.raises(UnsupportedError, match="on a tile, which is no window of the one"):
         found.check([fitted(found.axes[0], 700, 512, 8)])

@@ -16,8 +16,8 @@ from convsmith.scanning.sliding.result import AxisSliding
 from convsmith.scanning.sliding.watching import Watched, refusal, watch
 from convsmith.scanning.tiling import AxisPlan
 
-# A multiple of most periods: sizes that are no multiple are dealt with by tiling.
-_SIZE = 2**8 * 3**2 * 5
+# The geometry is found on images so much larger than the given one, in step with most periods.
+_MULTIPLE = 2**8 * 3**2 * 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,33 +63,24 @@ class Sliding:
         return peak_bytes(watched.result.graph)
 
     def check(self, plans: Sequence[AxisPlan]) -> None:
-        """Run the shapes of every size of tile, and compare each layer's with the whole image's.
+        """Run the shapes of a tile, and compare each layer's map with the whole image's.
 
         Raises:
             CaptureError: if the network does not run on such a tile.
             UnsupportedError: if a layer's map on a tile is no window of its map on the image.
         """
         whole = self._on([plan.size for plan in plans])
-        inside = self._on([min(plan.length, plan.size) for plan in plans])
-        at_end = self._on([plan.size - plan.last_start for plan in plans])
-        steps = zip(whole.steps, inside.steps, at_end.steps, strict=True)
-        ends = (whole.result, inside.result, at_end.result)
-        for rows, nodes in zip(self.rows, (*steps, ends), strict=True):
-            shapes = [sizes(node) for node in nodes]
+        tile = self._on([plan.read for plan in plans])
+        nodes = zip((*whole.steps, whole.result), (*tile.steps, tile.result), strict=True)
+        for rows, (large, small) in zip(self.rows, nodes, strict=True):
             for axis, row in rows.items():
-                plan = plans[axis - 2]
-                counts = [shape[row.axis] // row.inner for shape in shapes]
-                stride = row.cone.stride
-                fits = counts[0] - counts[2] == plan.last_start / stride
-                if plan.length <= plan.size:
-                    fits = fits and counts[1] == plan.length / stride - row.excess
-                if not fits:
+                fewer = (sizes(large)[row.axis] - sizes(small)[row.axis]) // row.inner
+                if fewer * row.cone.stride != plans[axis - 2].size - plans[axis - 2].read:
                     raise refusal(
-                        nodes[0],
-                        f"gives maps of {shapes[1]} and {shapes[2]} on tiles where the whole image "
-                        f"gives {shapes[0]}, which do not lie in it as windows",
-                        "cut or pad the image to a multiple of "
-                        f"{[sliding.period for sliding in self.axes]}",
+                        large,
+                        f"gives a map of {sizes(small)} on a tile, which is no window of the one "
+                        f"of {sizes(large)} on the whole image",
+                        "compute no size in the network",
                     )
 
     def _on(self, space: Sequence[int]) -> Watched:
@@ -98,11 +89,17 @@ class Sliding:
         return watched
 
 
-def sliding(network: nn.Module, channels: int, num_axes: int) -> Sliding:
-    """Tell how a network slides over images with `num_axes` spatial axes.
+def sliding(network: nn.Module, channels: int, space: Sequence[int]) -> Sliding:
+    """Tell how a network slides over images of these sizes.
 
     Output j depends on the inputs [stride j + a, stride j + b] along each axis, and on nothing else
     of the image: whatever reads more, or differently from place to place, is refused by name.
+
+    Args:
+        network: A module that takes one image and returns one map.
+        channels: Of the image.
+        space: The image's sizes. Only their remainders by the period matter, for networks whose
+            padding follows them.
 
     Raises:
         CaptureError: if the network does not run on large images.
@@ -110,18 +107,25 @@ def sliding(network: nn.Module, channels: int, num_axes: int) -> Sliding:
 
     Cost: some milliseconds a layer; no weight is read.
     Source: Araujo, Norris and Sim 2019, doi:10.23915/distill.00021, for the composition.
+
+    >>> (axis,) = sliding(nn.Conv1d(1, 1, 3, stride=2, padding=1), 1, [100]).axes
+    >>> axis.stride, axis.cone.a, axis.cone.b, axis.period
+    (Fraction(2, 1), Fraction(-1, 1), Fraction(1, 1), 2)
     """
     spelt = spelt_out(network)
-    size = _SIZE
+    multiple = _MULTIPLE
     while True:
-        small, large = (watch(spelt, channels, [n] * num_axes) for n in (size, 2 * size))
+        rests = [size % multiple for size in space]
+        small, large = (
+            watch(spelt, channels, [times * multiple + rest for rest in rests]) for times in (1, 2)
+        )
         check_alike(small, large)
         reading = Reading(small)
         reading.run()
-        period = lcm(size, *reading.period.values())
-        if period == size:
+        enough = lcm(multiple, *reading.period.values())
+        if enough == multiple:
             break
-        size = period
+        multiple = enough
     rows = [reading.rows.get(node, {}) for node in (*small.steps, small.result)]
     return Sliding(_axes(reading), channels, sizes(small.result)[1], spelt, small, rows)
 
@@ -130,7 +134,7 @@ def _axes(reading: Reading) -> tuple[AxisSliding, ...]:
     result, rank = reading.watched.result, len(sizes(reading.watched.source))
     rows = reading.rows[result]
     shape = sizes(result)
-    if len(shape) != rank or shape[0] != 1 or any(row.axis != k for k, row in rows.items()):
+    if len(shape) != rank or shape[0] != 1 or _places(rows) != [*range(2, rank)]:
         raise refusal(
             result,
             f"gives a result of {shape} for an image of {sizes(reading.watched.source)}",
@@ -138,13 +142,12 @@ def _axes(reading: Reading) -> tuple[AxisSliding, ...]:
         )
     return tuple(
         AxisSliding(
-            cone=rows[axis].cone,
-            period=reading.period[axis],
-            least=max(
-                reading.least.get(axis, 1),
-                reading.least_at_end.get(axis, 0) + reading.period[axis] - 1,
-            ),
-            excess=rows[axis].excess,
+            cone=rows[axis].cone, period=reading.period[axis], least=reading.least.get(axis, 1)
         )
         for axis in range(2, rank)
     )
+
+
+def _places(rows: Mapping[int, Row]) -> list[int]:
+    """Where the axes of the image are in a result; 0 for one that is elsewhere."""
+    return [axis if row.axis == axis else 0 for axis, row in sorted(rows.items())]

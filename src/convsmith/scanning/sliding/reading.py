@@ -37,13 +37,13 @@ class Row:
     Attributes:
         axis: Of the node's result, the one that moves with the image.
         cone: What each of its elements depends on.
-        excess: An image of n periods has n period / stride - excess of them.
+        count: How many there are.
         inner: How many numbers of the axis each of them is.
     """
 
     axis: int
     cone: Cone
-    excess: int
+    count: int
     inner: int
 
 
@@ -53,8 +53,7 @@ class Reading:
 
     Attributes:
         period: Of each axis of the input, where a window may start.
-        least: Of each axis, the inputs that a window must hold; `least_at_end` those that one must
-            hold at the end of an image, less a period.
+        least: Of each axis, the inputs that a window must hold for layers that mirror an edge.
     """
 
     watched: Watched
@@ -62,7 +61,6 @@ class Reading:
     rows: dict[Node, dict[int, Row]] = field(default_factory=dict)
     period: dict[int, int] = field(default_factory=dict)
     least: dict[int, int] = field(default_factory=dict)
-    least_at_end: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> None:
         """Follow the image to the result.
@@ -129,10 +127,9 @@ class Reading:
         axis, coefs = _outermost(reach, strands)
         count = prod(size for size, coef in zip(_flat(reach), coefs, strict=True) if coef)
         cone = reduce(Cone.union, cones)
+        row = Row(axis, cone, count, reach.shape[axis] // max(1, count))
         size = sizes(self.watched.source)[of_input]
-        excess = floor(size / cone.stride) - count
-        row = Row(axis, cone, excess, reach.shape[axis] // max(1, count))
-        return row, _edges(cone, excess, coefs) if _is_cut(cone, excess) else None
+        return row, _edges(row, size, coefs) if _is_cut(row, size) else None
 
     def _note_mirrors(self, node: Node) -> None:
         """A pad that mirrors or repeats an edge reads inwards from it."""
@@ -148,11 +145,11 @@ class Reading:
             if not any(pairs):
                 continue
             deep = [max(0, amount) if mode.startswith("reflect") else 0 for amount in pairs]
-            stride, cone = row.cone.stride, row.cone
-            first = floor(stride * deep[0] + cone.b) + 1
-            last = ceil(stride * (row.excess + 1 + deep[1]) - cone.a)
-            self.least[of_input] = max(self.least.get(of_input, 1), first)
-            self.least_at_end[of_input] = max(self.least_at_end.get(of_input, 0), last)
+            stride, size = row.cone.stride, sizes(self.watched.source)[of_input]
+            from_start = floor(stride * deep[0] + row.cone.b) + 1
+            from_end = size - floor(stride * (row.count - 1 - deep[1]) + row.cone.a)
+            least = self.least.get(of_input, 1)
+            self.least[of_input] = max(least, from_start, from_end)
 
 
 def _flat(reach: Reach) -> list[int]:
@@ -182,27 +179,27 @@ def _outermost(reach: Reach, strands: Sequence[Strand]) -> tuple[int, tuple[int,
     return next(axis for axis in axes if outer in reach.places(axis)), tuple(coefs)
 
 
-def _is_cut(cone: Cone, excess: int) -> bool:
+def _is_cut(row: Row, size: int) -> bool:
     """Whether a window may hold all that an output depends on and yet not have that output.
 
-    A window from 0 to the edge 0 of another is as good as any: outputs from -excess on are missing
-    from the one, outputs before 0 from the other.
+    The whole image is as good a window as any: it misses the outputs before 0 and from `count` on.
     """
-    one_round = range(len(cone.reads))
-    after = [cone.inputs(-excess + j) for j in one_round]
-    before = [cone.inputs(-1 - j) for j in one_round]
-    return any(read is None or read[1] < 0 for read in after) or any(
-        read is None or read[0] >= 0 for read in before
+    one_round = range(len(row.cone.reads))
+    before = [row.cone.inputs(-1 - j) for j in one_round]
+    after = [row.cone.inputs(row.count + j) for j in one_round]
+    return any(read is None or read[0] >= 0 for read in before) or any(
+        read is None or read[1] < size for read in after
     )
 
 
-def _edges(cone: Cone, excess: int, coefs: tuple[int, ...]) -> Strand:
+def _edges(row: Row, size: int, coefs: tuple[int, ...]) -> Strand:
     """The inputs at which a window must begin and end for an output to be in it."""
-    stride = cone.stride
+    stride = row.cone.stride
+    beyond = size - stride * row.count  # inputs after the share of the last output
     reads = []
     for output in range(stride.denominator):
         first = floor(stride * output)
-        last = max(first, ceil(stride * (output + 1 + excess)) - 1)
+        last = max(first, ceil(stride * (output + 1) + beyond) - 1)
         touched = np.zeros(last - first + 1, bool)
         touched[[0, -1]] = True
         reads.append(Reads(first, touched, touched.astype(float)))

@@ -64,6 +64,13 @@ def _resize(node: Node, reach: Reach) -> None:
                 "positions are rounded unless the factor is a power of two, and then differ from "
                 "tile to tile; resize by a power of two",
             )
+    ends = zip(sizes(node.all_input_nodes[0])[2:], sizes(node)[2:], factors(node), strict=True)
+    if any(before * factor != after for before, after, factor in ends):
+        raise refusal(
+            node,
+            f"resizes a map of {sizes(node.all_input_nodes[0])} to {sizes(node)}",
+            "cut or pad the image so that nothing is left over",
+        )
 
 
 def _adaptive(node: Node, reach: Reach) -> None:

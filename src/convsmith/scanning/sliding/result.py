@@ -14,15 +14,14 @@ class AxisSliding:
     Attributes:
         cone: What each output depends on; where a layer cuts its map, also how far a window must go
             for the output to be there.
-        period: Where a window may start: at its multiples every layer is in step.
+        period: Where a window may start: at its multiples every layer is in step. Its length must
+            differ from the image's by a multiple of it, too.
         least: Inputs that a window must hold for layers that mirror or repeat the map's edge.
-        excess: An image of n periods has n period / stride - excess outputs.
     """
 
     cone: Cone
     period: int
     least: int
-    excess: int
 
     @property
     def stride(self) -> Fraction:

@@ -83,7 +83,7 @@ def random_network(seed, integers):
         if total * stride <= 12:
             layers.append(layer)
             total *= stride
-    size = [40 + rng.randint(0, 9) for _ in range(axes)]
+    size = [(44 if axes == 3 else 64) + rng.randint(0, 9) for _ in range(axes)]
     # in float64 the sums of these small integers are exact whatever their order
     return integers(nn.Sequential(*layers), seed).double(), size, total
 

@@ -13,6 +13,7 @@ from convsmith.errors import (
     FormatError,
     NativeError,
     RewriteError,
+    ScanError,
     ShapeError,
     UnsupportedError,
 )
@@ -23,6 +24,7 @@ BUILTINS = {
     UnsupportedError: (NotImplementedError,),
     CaptureError: (RuntimeError,),
     RewriteError: (RuntimeError,),
+    ScanError: (RuntimeError,),
     FormatError: (ValueError,),
     NativeError: (RuntimeError,),
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from convsmith.rewrite import load as load
     from convsmith.rewrite import optimize as optimize
     from convsmith.rewrite import to_fully_convolutional as to_fully_convolutional
+    from convsmith.scanning import scan as scan
 
 __version__ = version("convsmith")
 
@@ -25,6 +26,7 @@ _ROOM_OF_TASK = {
     "densify": "rewrite",
     "load": "rewrite",
     "optimize": "rewrite",
+    "scan": "scanning",
     "to_fully_convolutional": "rewrite",
 }
 

@@ -9,6 +9,7 @@
     ├── UnsupportedError  a sound request that convsmith does not serve (NotImplementedError)
     ├── CaptureError      a model whose graph cannot be taken (RuntimeError)
     ├── RewriteError      a rewrite asked for by name that cannot be done (RuntimeError)
+    ├── ScanError         a scan that ended with tiles missing (RuntimeError)
     ├── FormatError       a file or folder that is damaged, hostile or of another version
     │                     (ValueError)
     └── NativeError       the compiled core refused or is missing (RuntimeError)
@@ -16,6 +17,8 @@
 Each one is also the builtin that a caller would expect. `ShapeError` is a `RuntimeError` too, which
 is what torch raises for the same mistake: code that catches torch's error catches ours.
 """
+
+from collections.abc import Mapping
 
 
 class ConvsmithError(Exception):
@@ -40,6 +43,14 @@ class CaptureError(ConvsmithError, RuntimeError):
 
 class RewriteError(ConvsmithError, RuntimeError):
     """A rewrite asked for by name cannot be done on this model."""
+
+
+class ScanError(ConvsmithError, RuntimeError):
+    """A scan ended with tiles missing; `failed` says which, and why."""
+
+    def __init__(self, message: str, failed: Mapping[int, str] | None = None) -> None:
+        super().__init__(message)
+        self.failed = dict(failed or {})
 
 
 class FormatError(ConvsmithError, ValueError):

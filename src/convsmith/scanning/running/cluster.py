@@ -19,14 +19,16 @@ import torch
 
 from convsmith.capture import load
 from convsmith.errors import ArgumentError, UnsupportedError
+from convsmith.scanning.preparing import runnable
 from convsmith.scanning.running.batches import Batches
-from convsmith.scanning.running.journal import Journal
+from convsmith.scanning.running.journal import JOURNAL, Journal
 from convsmith.scanning.running.progress import Pace
 from convsmith.scanning.running.stopping import Stop
 from convsmith.scanning.running.tile import Outcome, Work, run_tiles
 from convsmith.scanning.sinks import Store
 from convsmith.scanning.sources import Source
 
+NETWORK = "network"  # the folder that workers load
 TASK_BATCHES = 4  # batches that travel in one message: neighbours, whose reads overlap
 TASKS_AHEAD = 2  # per worker: one to compute, one to begin with when it is done
 
@@ -171,10 +173,10 @@ def _open(order: Order) -> Work:
     torch.set_num_threads(plan.threads)
     return Work(
         plan=plan,
-        network=load(order.sink / "convsmith" / "network"),
+        network=runnable(load(store.own / NETWORK), plan),
         source=order.source,
         store=store,
-        journal=Journal(order.sink / "convsmith" / "journal", order.fingerprint),
+        journal=Journal(store.own / JOURNAL, order.fingerprint),
         retries=order.retries,
         nan=order.nan,
     )

@@ -23,6 +23,7 @@ import numpy as np
 from convsmith.errors import FormatError
 from convsmith.scanning.sinks.durable import sync_folders
 
+JOURNAL = "journal"  # the folder beside the chunks
 _FORMAT = 1
 _LONGEST_LINE = 1024  # bytes: a damaged file may hold no line end at all
 

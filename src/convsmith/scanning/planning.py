@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`plan_scan`: tiles that fit the memory, and what they will cost, before any work begins."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from convsmith.errors import ArgumentError, ShapeError
+from convsmith.scanning.plan import Plan
+from convsmith.scanning.tiling import AxisPlan
+
+_SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+_HALO = 1.25  # once a tile reads only so much more than its share, a larger one wins little
+_BATCH_PIXELS = 256 * 256  # smaller tiles go to the network together
+_MOST_TOGETHER = 16
+_SCRATCH = 2  # what kernels take for themselves, over the activations alive at once
+_BATCHES_UNDER_WAY = 6  # read ahead, computed, written behind
+_PROCESS = 500 << 20  # Python, torch and the libraries, before any work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What one axis of the network needs: its outputs on the whole image, and its cone."""
+
+    size: int
+    outputs: int
+    stride: Any
+    a: Any
+    b: Any
+    period: int
+    least: int = 1
+
+    def cut(self, side: int) -> AxisPlan:
+        """Tiles whose reads are about `side` inputs long, and no shorter than they must be."""
+        step = max(1, int(self.period / self.stride))
+        fitting = int((side - (self.b - self.a) - 2 * self.period) / self.stride)
+        core = min(self.outputs, max(step, fitting // step * step))
+        return self.with_core(core)
+
+    def with_core(self, core: int) -> AxisPlan:
+        """Tiles that write so many outputs."""
+        return AxisPlan.fitted(
+            size=self.size,
+            outputs=self.outputs,
+            stride=self.stride,
+            a=self.a,
+            b=self.b,
+            period=self.period,
+            core=min(core, self.outputs),
+            least=self.least,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a plan will cost.
+
+    Attributes:
+        tiles: How many there are.
+        read: The shape of a tile's read, the channels first.
+        halo: Pixels read over pixels of the image: 1 if none is read twice.
+        memory_bytes, budget_bytes: The most memory at once, by estimate, and what is allowed.
+    """
+
+    tiles: int
+    read: tuple[int, ...]
+    halo: float
+    memory_bytes: int
+    budget_bytes: int
+
+
+def plan_scan(
+    reaches: Sequence[Reach],
+    *,
+    live_bytes: Callable[[Sequence[int], int], int],
+    weight_bytes: int,
+    memory: int,
+    core: Sequence[int] | None = None,
+    batch: int | None = None,
+    **facts: Any,
+) -> tuple[Plan, Estimate]:
+    """The plan of a scan, and what it will cost.
+
+    Args:
+        reaches: What the network needs, axis by axis.
+        live_bytes: Of the lengths of a read and a number of tiles, the bytes of activations alive
+            at once.
+        weight_bytes: Of the network's numbers.
+        memory: Bytes that all of it may take.
+        core, batch: Outputs of a tile and tiles at once; chosen to fit if nothing is given.
+        facts: The other fields of `Plan`.
+
+    Raises:
+        ArgumentError: if not even the smallest tile fits, or the given one does not.
+        ShapeError: if the image gives no output.
+
+    Cost: a call of `live_bytes` for each size that is tried; no tile is listed.
+    """
+    if min(reach.outputs for reach in reaches) < 1:
+        raise ShapeError(
+            f"scan: an image of {[reach.size for reach in reaches]} is smaller than what one "
+            "output looks at; give a larger image"
+        )
+
+    def needed(axes: Sequence[AxisPlan], count: int) -> int:
+        lengths = [min(axis.size, axis.length + axis.period) for axis in axes]
+        read = count * facts["in_channels"] * prod(lengths) * 4
+        written = count * facts["out_channels"] * prod(axis.core for axis in axes) * 4
+        waiting = _BATCHES_UNDER_WAY * (read + 2 * written)
+        return _PROCESS + 2 * weight_bytes + _SCRATCH * live_bytes(lengths, count) + waiting
+
+    chosen: tuple[Plan, Estimate] | None = None
+    least = 0
+    for axes in _candidates(reaches, core):
+        count = batch or _together(axes)
+        while count > 1 and needed(axes, count) > memory and batch is None:
+            count -= 1
+        taken = needed(axes, count)
+        least = min(least or taken, taken)
+        if taken > memory:
+            break
+        chosen = _planned(axes, count, taken, memory, facts)
+        if chosen[1].halo <= _HALO:
+            break
+    if chosen is None:
+        raise ArgumentError(
+            f"scan: the least that it takes is {least / 2**20:.0f} MiB, and memory is "
+            f"{memory / 2**20:.0f} MiB; allow more, or give a smaller core or batch"
+        )
+    return chosen
+
+
+def _candidates(
+    reaches: Sequence[Reach], core: Sequence[int] | None
+) -> Iterator[tuple[AxisPlan, ...]]:
+    """Tiles from small to large."""
+    if core is not None:
+        yield tuple(reach.with_core(size) for reach, size in zip(reaches, core, strict=True))
+        return
+    before = None
+    for side in _SIDES:
+        axes = tuple(reach.cut(side) for reach in reaches)
+        if axes != before:
+            yield axes
+        before = axes
+
+
+def _together(axes: Sequence[AxisPlan]) -> int:
+    pixels = prod(min(axis.length, axis.size) for axis in axes)
+    tiles = prod(axis.tiles() for axis in axes)
+    return max(1, min(_MOST_TOGETHER, tiles, _BATCH_PIXELS // pixels))
+
+
+def _planned(
+    axes: tuple[AxisPlan, ...], batch: int, taken: int, memory: int, facts: Mapping[str, Any]
+) -> tuple[Plan, Estimate]:
+    plan = Plan(axes=axes, batch=batch, **facts)
+    estimate = Estimate(
+        tiles=len(plan),
+        read=(plan.in_channels, *(min(axis.length, axis.size) for axis in axes)),
+        halo=prod(axis.inputs_read / axis.size for axis in axes),
+        memory_bytes=taken,
+        budget_bytes=memory,
+    )
+    return plan, estimate

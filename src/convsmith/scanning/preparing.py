@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network that a scan runs: the model if it gives a map already, else its sliding form; for the
+promise "patch" the classifier itself, on every crop.
+"""
+
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convsmith.capture import Network, capture
+from convsmith.capture.recording import tensors_of
+from convsmith.errors import ArgumentError, UnsupportedError
+from convsmith.rewrite import to_fully_convolutional
+from convsmith.scanning.plan import Plan, Promise
+
+CROPS_AT_ONCE = 64
+
+
+def example_for(model: nn.Module, example: Tensor | None, num_axes: int) -> Tensor:
+    """An input of the native size: the one given, or what the model says of itself.
+
+    Raises:
+        ArgumentError: if nothing says what the model takes, or it takes another number of axes.
+    """
+    if example is None:
+        example = _said_by(model)
+    if example is None:
+        raise ArgumentError(
+            f"scan: nothing says what {type(model).__name__} takes; give example=, an input of its "
+            "native size, such as torch.zeros(1, 3, 224, 224)"
+        )
+    if example.dim() != num_axes + 2:
+        raise ArgumentError(
+            f"scan: {type(model).__name__} takes inputs of shape {tuple(example.shape)}, and the "
+            f"image has {num_axes} axes of space; the example has two axes more"
+        )
+    return example
+
+
+def _said_by(model: nn.Module) -> Tensor | None:
+    if isinstance(model, Network):
+        first = model.contract.inputs[0]
+        return torch.zeros(first.sizes, dtype=first.dtype)
+    steps: Any = getattr(model, "preprocess", None)
+    if steps is None:
+        return None
+    return torch.zeros(1, steps.channels, steps.size, steps.size)
+
+
+def pixel_steps(model: nn.Module) -> Mapping[str, Any]:
+    """How the model's pixels are normalised, as far as that is the same at every pixel; nothing if
+    it does not say.
+    """
+    said: Any = getattr(model, "preprocess", None)
+    if said is None and isinstance(model, Network):
+        said = model.about.get("preprocess")
+    if said is None:
+        return {}
+    steps = said if isinstance(said, Mapping) else said.to_json()
+    return {name: steps[name] for name in ("scale", "mean", "std")}
+
+
+def network_of(model: nn.Module, example: Tensor, promise: Promise) -> Network:
+    """The network that runs, with free height and width, in memory of its own.
+
+    Raises:
+        CaptureError, RewriteError: if the model cannot be captured or made to slide.
+        UnsupportedError: if its sizes are fixed.
+    """
+    network: nn.Module
+    if promise == "patch":
+        if gives_map(model, example):
+            raise ArgumentError(
+                f'scan: promise="patch" cuts crops for a classifier, and {type(model).__name__} '
+                'gives a map; scan it with promise="fcn"'
+            )
+        network = model if isinstance(model, Network) else capture(model, example).module
+    elif not gives_map(model, example):
+        network = to_fully_convolutional(model, example)
+    else:
+        network = model if isinstance(model, Network) else capture(model, example).module
+        if not any(network.contract.inputs[0].free[2:]):
+            raise UnsupportedError(
+                f"scan: {type(model).__name__} was {network.contract.describe()}: its height and "
+                "width are fixed; compute no size in its code, or capture it on a larger example"
+            )
+    assert isinstance(network, Network)
+    # A copy: where a weight lies in memory may decide how a kernel rounds.
+    return copy.deepcopy(network)
+
+
+def gives_map(model: nn.Module, example: Tensor) -> bool:
+    """Whether the result has the axes of the input; a classifier's has not."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            answer = model(example)
+    finally:
+        model.train(was_training)
+    return isinstance(answer, Tensor) and answer.dim() == example.dim()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digests:
+    """What tells one network from another: its numbers, and what is done with them."""
+
+    weights: str
+    graph: str
+
+
+def digests_of(network: Network) -> Digests:
+    """The digests of a network's tensors and of its code."""
+    weights = hashlib.sha256()
+    for name, tensor in sorted(tensors_of(network).items()):
+        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return Digests(
+        weights=weights.hexdigest(), graph=hashlib.sha256(network.code.encode()).hexdigest()
+    )
+
+
+def runnable(network: Network, plan: Plan) -> nn.Module:
+    """What is called on a batch of tiles under this plan."""
+    if plan.promise == "fcn":
+        return network
+    sizes = tuple(int(axis.b - axis.a) + 1 for axis in plan.axes)
+    return Crops(network, sizes, tuple(int(axis.stride) for axis in plan.axes))
+
+
+class Crops(nn.Module):
+    """A classifier on every crop of an image, a stride apart: what sliding saves, honestly done.
+
+    y[n, :, p, q] = classifier(x[n, :, p S : p S + h, q S : q S + w])
+
+    >>> mean = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> Crops(mean, (2, 2), (2, 2))(torch.arange(16.0).reshape(1, 1, 4, 4))
+    tensor([[[[ 2.5000,  4.5000],
+              [10.5000, 12.5000]]]])
+    """
+
+    def __init__(
+        self, classifier: nn.Module, sizes: tuple[int, ...], stride: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.classifier, self.sizes, self.stride = classifier, sizes, stride
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(n, c, *space) to (n, classes, *crops)."""
+        grid = [
+            range((length - size) // step + 1)
+            for length, size, step in zip(image.shape[2:], self.sizes, self.stride, strict=True)
+        ]
+        maps = [torch.cat(list(self._answers(one, grid))) for one in image]
+        return torch.stack([m.T.reshape(-1, *map(len, grid)) for m in maps])
+
+    def _answers(self, image: Tensor, grid: list[range]) -> Iterator[Tensor]:
+        crops = []
+        for places in product(*grid):
+            corner = zip(places, self.stride, self.sizes, strict=True)
+            window = [slice(p * step, p * step + size) for p, step, size in corner]
+            crops.append(image[(slice(None), *window)])
+            if len(crops) == CROPS_AT_ONCE:
+                yield self.classifier(torch.stack(crops))
+                crops = []
+        if crops:
+            yield self.classifier(torch.stack(crops))

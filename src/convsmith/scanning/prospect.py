@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Before a scan: the network that will run, the plan, and what it will cost."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from convsmith import native
+from convsmith.analysis.memory import peak_bytes
+from convsmith.capture import Network
+from convsmith.errors import ArgumentError, ShapeError
+from convsmith.scanning.plan import Output, Plan, Promise
+from convsmith.scanning.planning import Estimate, Reach, plan_scan
+from convsmith.scanning.preparing import (
+    CROPS_AT_ONCE,
+    digests_of,
+    example_for,
+    gives_map,
+    network_of,
+    pixel_steps,
+    runnable,
+)
+from convsmith.scanning.sliding import Sliding, sliding
+from convsmith.scanning.sliding.watching import watch
+from convsmith.scanning.sources import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the caller of `scan` asked for; see there."""
+
+    example: Tensor | None
+    output: Output
+    k: int
+    promise: Promise
+    output_stride: int | None
+    preprocess: Mapping[str, Any] | Literal["model"] | None
+    memory: int
+    core: int | Sequence[int] | None
+    batch: int | None
+    threads: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prospect:
+    """What a scan will do and cost.
+
+    Attributes:
+        network: What runs: the sliding network, or for "patch" the classifier.
+        plan, estimate: As plain data.
+        coincide: Whether the promises "fcn" and "patch" give the same here; None where only one of
+            them makes sense, or nobody looked.
+    """
+
+    network: Network
+    plan: Plan
+    estimate: Estimate
+    coincide: bool | None
+
+    def seconds(self) -> float:
+        """How long all tiles will take, from the time of one batch of zeros."""
+        plan = self.plan
+        lengths = [min(axis.length, axis.size) for axis in plan.axes]
+        batch = torch.zeros(plan.batch, plan.in_channels, *lengths)
+        network = runnable(self.network, plan)
+        with torch.no_grad():
+            began = perf_counter()
+            network(batch)
+        return (perf_counter() - began) * -(-len(plan) // plan.batch)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for `json.dumps`; the plan is in the result's folder."""
+        plan = self.plan
+        return {
+            "shape": [plan.out_channels, *plan.outputs],
+            "output": plan.output,
+            "stride": [float(axis.stride) for axis in plan.axes],
+            "promise": plan.promise,
+            "promises_coincide": self.coincide,
+            "batch": plan.batch,
+            "threads": plan.threads,
+            **asdict(self.estimate),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """How one of the promises is kept: what runs, and what it needs of the image."""
+
+    network: Network
+    reaches: tuple[Reach, ...]
+    out_channels: int
+    live_bytes: Callable[[Sequence[int], int], int]
+    coincide: bool | None
+    slides: Sliding | None
+
+
+def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | None) -> Prospect:
+    """The network and the plan that serve the wishes; where these leave a choice, that of the run
+    before.
+
+    Raises:
+        ShapeError: if the image has other channels than the model takes.
+    """
+    space = image.shape[1:]
+    example = example_for(model, wishes.example, len(space))
+    channels = example.shape[1]
+    if image.shape[0] != channels:
+        raise ShapeError(
+            f"scan: the image has {image.shape[0]} channels of {space}, and "
+            f"{type(model).__name__} takes {channels}; choose channels with "
+            "open_source(..., channels=[...]), or give the order of the axes with axes="
+        )
+    way = (_by_crops if wishes.promise == "patch" else _sliding)(model, example, space, wishes)
+    digests = digests_of(way.network)
+    core = (wishes.core,) * len(space) if isinstance(wishes.core, int) else wishes.core
+    plan, estimate = plan_scan(
+        way.reaches,
+        live_bytes=way.live_bytes,
+        weight_bytes=sum(t.nbytes for t in (*way.network.parameters(), *way.network.buffers())),
+        memory=wishes.memory,
+        core=core or (before.cores if before else None),
+        batch=wishes.batch or (before.batch if before else None),
+        threads=wishes.threads or (before.threads if before else torch.get_num_threads()),
+        in_channels=channels,
+        out_channels=way.out_channels,
+        output=wishes.output,
+        k=wishes.k if wishes.output == "topk" else 1,
+        promise=wishes.promise,
+        weights=digests.weights,
+        graph=digests.graph,
+        source=dict(image.identity),
+        preprocess=_steps(model, wishes),
+        versions=_versions(),
+    )
+    if way.slides is not None:
+        way.slides.check(plan.axes)
+    return Prospect(network=way.network, plan=plan, estimate=estimate, coincide=way.coincide)
+
+
+def _sliding(model: nn.Module, example: Tensor, space: Sequence[int], wishes: Wishes) -> _Way:
+    network = network_of(model, example, "fcn")
+    slides = sliding(network, example.shape[1], len(space))
+    outputs = slides.outputs(space)
+    is_padded = any(
+        axis.is_padded(size, number)
+        for axis, size, number in zip(slides.axes, space, outputs, strict=True)
+    )
+
+    def live_bytes(lengths: Sequence[int], tiles: int) -> int:
+        graph = watch(slides.network, slides.in_channels, lengths, tiles).source.graph
+        return peak_bytes(graph)
+
+    return _Way(
+        network=network,
+        reaches=tuple(
+            Reach(
+                size=size,
+                outputs=number,
+                stride=axis.stride,
+                a=axis.cone.a,
+                b=axis.cone.b,
+                period=axis.period,
+                least=axis.least,
+            )
+            for axis, size, number in zip(slides.axes, space, outputs, strict=True)
+        ),
+        out_channels=slides.out_channels,
+        live_bytes=live_bytes,
+        coincide=None if gives_map(model, example) else not is_padded,
+        slides=slides,
+    )
+
+
+def _by_crops(model: nn.Module, example: Tensor, space: Sequence[int], wishes: Wishes) -> _Way:
+    network = network_of(model, example, "patch")
+    if wishes.output_stride is not None:
+        strides: list[Any] = [wishes.output_stride] * len(space)
+    else:
+        slides = sliding(network_of(model, example, "fcn"), example.shape[1], len(space))
+        strides = [axis.stride for axis in slides.axes]
+    graph = watch(network, example.shape[1], example.shape[2:], CROPS_AT_ONCE).source.graph
+    alive = peak_bytes(graph)
+    with torch.no_grad():
+        answer = network(example)
+    return _Way(
+        network=network,
+        reaches=tuple(
+            Reach(
+                size=size,
+                outputs=(size - native) // stride + 1,
+                stride=stride,
+                a=0,
+                b=native - 1,
+                period=int(stride),
+            )
+            for size, native, stride in zip(space, example.shape[2:], strides, strict=True)
+        ),
+        out_channels=answer.shape[1],
+        live_bytes=lambda lengths, tiles: alive,
+        coincide=None,
+        slides=None,
+    )
+
+
+def _steps(model: nn.Module, wishes: Wishes) -> Mapping[str, Any]:
+    if wishes.preprocess is None:
+        return {}
+    if wishes.preprocess == "model":
+        return pixel_steps(model)
+    try:
+        return {
+            "scale": float(wishes.preprocess["scale"]),
+            "mean": [float(value) for value in wishes.preprocess["mean"]],
+            "std": [float(value) for value in wishes.preprocess["std"]],
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"scan: preprocess is {wishes.preprocess!r}: {error!r}; give scale, and mean and std "
+            'with a number for each channel, or "model", or None'
+        ) from None
+
+
+def _versions() -> dict[str, str]:
+    """Of what computes."""
+    return {
+        "convsmith": version("convsmith"),
+        "torch": torch.__version__,
+        "core": str(native.info()["target"]),
+    }

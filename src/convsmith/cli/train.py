@@ -21,7 +21,8 @@ Data = Annotated[
     str,
     typer.Option(
         help="digits, mnist, fashion_mnist, cifar10, membrane, camvid, set14, faces; a folder of "
-        "images, beside one of label maps for segmentation; or an .npz with x and y."
+        "images, beside one of label maps for segmentation, or with COCO's boxes in an "
+        "annotations.json; or an .npz with x and y."
     ),
 ]
 DataRoot = Annotated[

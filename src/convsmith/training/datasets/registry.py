@@ -9,7 +9,7 @@ from pathlib import Path
 from convsmith.errors import ArgumentError
 from convsmith.models import Preprocess
 from convsmith.training.data import TrainingData, split
-from convsmith.training.datasets import cifar10, digits, faces, mnist, segmented, set14
+from convsmith.training.datasets import boxes, cifar10, digits, faces, mnist, segmented, set14
 from convsmith.training.datasets.images import load_images, require_sound
 from convsmith.training.datasets.label_maps import folders_of
 from convsmith.training.tasks import Classification
@@ -36,7 +36,8 @@ def training_data(
     num_classes: int | None = None,
 ) -> TrainingData:
     """A data set by its name, or a folder or `.npz` of labelled images (see `load_images`), or a
-    folder of images beside one of label maps (see `load_maps`); a fifth of them held out.
+    folder of images beside one of label maps (see `load_maps`), or images with the boxes that an
+    `annotations.json` describes; a fifth of them held out.
 
     The files of a folder are all looked at before anything else happens.
 
@@ -58,6 +59,8 @@ def training_data(
             f"{', '.join(DATASETS)}"
         )
     path = Path(source)
+    if (path / boxes.DESCRIPTION).exists():
+        return boxes.from_folder(path, preprocess, num_classes, _HELD_OUT_FRACTION, seed)
     if folders_of(path) is not None:
         return segmented.from_folder(path, preprocess, num_classes, _HELD_OUT_FRACTION, seed)
     images = load_images(path, preprocess)

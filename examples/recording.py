@@ -7,9 +7,11 @@ A result carries the table of its page, so that `tables.py` only sets it.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import platform
 import sys
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +19,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 import convsmith
 
@@ -146,3 +150,38 @@ def _panel(panel: Panel, left: int) -> list[str]:
             f'<text x="{at[2] + 6:.1f}" y="{top + 17}">{value:.{panel.digits}f}</text>',
         ]
     return parts
+
+
+_SIDE, _BETWEEN, _NAME = 150, 10, 70
+
+
+def tiles(
+    rows: Sequence[Sequence[np.ndarray]], row_names: Sequence[str], column_names: Sequence[str]
+) -> str:
+    """Small pictures, uint8 (h, w, 3), in rows and columns with names, as SVG."""
+    width = _NAME + len(rows[0]) * (_SIDE + _BETWEEN)
+    height = 30 + len(rows) * (_SIDE + _BETWEEN)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for column, name in enumerate(column_names):
+        x = _NAME + column * (_SIDE + _BETWEEN)
+        parts.append(f'<text x="{x}" y="20">{escape(name)}</text>')
+    for row, (pictures, name) in enumerate(zip(rows, row_names, strict=True)):
+        y = 30 + row * (_SIDE + _BETWEEN)
+        parts.append(f'<text x="8" y="{y + _SIDE / 2}">{escape(name)}</text>')
+        for column, pixels in enumerate(pictures):
+            x = _NAME + column * (_SIDE + _BETWEEN)
+            parts.append(
+                f'<image x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" '
+                f'style="image-rendering:pixelated" href="{_embedded(pixels)}"/>'
+            )
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _embedded(pixels: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

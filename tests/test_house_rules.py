@@ -147,7 +147,7 @@ def test_no_file_is_a_drawer() -> None:
 
 
 def test_every_source_opens_with_its_licence_and_purpose() -> None:
-    for path in [*PYTHON, *CPP, *TESTS.rglob("*.py"), *REPOSITORY.glob("bench/*.py")]:
+    for path in [*PYTHON, *CPP, *TESTS.rglob("*.py"), *REPOSITORY.glob("*/*.py")]:
         first, *_ = path.read_text().splitlines()
         assert first in {
             "# SPDX-License-Identifier: Apache-2.0",

@@ -2,6 +2,7 @@
 """`analyze` as a user calls it: names, totals, bytes, odd models and wrong calls."""
 
 import json
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -152,3 +153,18 @@ def test_a_planned_network_is_analysed_convolution_by_convolution() -> None:
     assert found.cone == wanted.cone
     families = [layer.family for layer in found.layers if layer.family]
     assert families == ["pointwise", "depthwise"]
+
+
+def test_saved_and_planned_networks_keep_the_names_of_modules(tmp_path) -> None:
+    inner = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+    model = nn.Sequential(OrderedDict(stem=inner, head=nn.Conv2d(8, 4, 1)))
+    example = torch.zeros(1, 3, 8, 8)
+    plain = cs.optimize(model, example, timing=False)
+    plain.save(tmp_path / "saved")
+    for network in (plain.model, cs.load(tmp_path / "saved")):
+        found = cs.analyze(network, (1, 3, 8, 8))
+        assert [layer.name for layer in found.layers] == ["stem.0", "stem:relu", "head"]
+        assert found.layers[0].module == "stem.0"
+        assert found.layers[0].parameters == 8 * 27 + 8
+    with pytest.raises(CaptureError, match="size 4 in dimension 1, expected 3"):
+        cs.analyze(plain.model, (1, 4, 8, 8))

@@ -114,11 +114,20 @@ def _names(nodes: Sequence[Node]) -> list[str]:
     names = []
     for node, call in zip(nodes, calls, strict=True):
         name = call
-        if not call or work[call] > 1:
+        if not call or work[call] > 1 or _is_remembered_by_path(node):
             name = f"{call}:{plain_name(node)}" if call else plain_name(node)
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return names
+
+
+def _is_remembered_by_path(node: Node) -> bool:
+    """Whether a captured network says only in which module a node without weights was, which may
+    have done more than this.
+    """
+    kinds = [kind for _, kind in (node.meta.get("nn_module_stack") or {}).values()]
+    has_weights = any(n.op == "get_attr" for n in node.all_input_nodes)
+    return bool(kinds) and not kinds[-1] and not has_weights
 
 
 def _layer(traced: Traced, node: Node, name: str, weights: dict[Node, frozenset[str]]) -> Layer:
@@ -241,7 +250,12 @@ def _families_by_layer() -> dict[type, Family]:
 def _own_module(traced: Traced, node: Node) -> tuple[str, Family, Any] | None:
     """The outermost layer of this library around a node: its call, family and geometry."""
     calls = {"": ("", ""), **(node.meta.get("nn_module_stack") or {})}
-    found = (_as_own(call, traced.model.get_submodule(path)) for call, (path, _) in calls.items())
+    # Of a captured network only the names of its modules are left.
+    found = (
+        _as_own(call, traced.model.get_submodule(path))
+        for call, (path, kind) in calls.items()
+        if kind or not path
+    )
     return next((own for own in found if own is not None), None)
 
 

@@ -37,7 +37,7 @@ def _spell_out(graph: Graph) -> None:
         if is_chain(node):
             with graph.inserting_before(node):
                 result = _operators_of(graph, *node.args)
-            result.meta = dict(node.meta)
+            result.meta = {**node.meta, **result.meta}
             node.replace_all_uses_with(result)
             graph.erase_node(node)
 
@@ -55,17 +55,24 @@ def _operators_of(
     *options, _ = arguments
     layers = zip(weights, each_bias(biases, has_bias), each_stage(*options), strict=True)
     for i, (weight, bias, stage) in enumerate(layers):
+        own = str(weight.target).rpartition(".")[0]
+        around = own.rpartition(".")[0]
         top, bottom, left, right = stage.padding
         padding = [top, left]
         if (top, left) != (bottom, right):
-            x = graph.call_function(
-                aten.pad.default, (x, [left, right, top, bottom], "constant", None)
-            )
+            wide = [left, right, top, bottom]
+            x = _from(own, graph.call_function(aten.pad.default, (x, wide, "constant", None)))
             padding = [0, 0]
         settings = (list(stage.stride), padding, list(stage.dilation), stage.groups)
-        x = graph.call_function(aten.conv2d.default, (x, weight, bias, *settings))
+        x = _from(own, graph.call_function(aten.conv2d.default, (x, weight, bias, *settings)))
         if residual is not None and i == len(weights) - 1:
-            x = graph.call_function(aten.add.Tensor, (x, residual))
+            x = _from(around, graph.call_function(aten.add.Tensor, (x, residual)))
         if stage.activation != "none":
-            x = graph.call_function(OPERATORS[stage.activation], (x,))
+            x = _from(around, graph.call_function(OPERATORS[stage.activation], (x,)))
     return x
+
+
+def _from(module: str, node: Node) -> Node:
+    """A node with the path of the user's module that it stands for."""
+    node.meta["nn_module_stack"] = {module: (module, "")} if module else {}
+    return node

@@ -25,7 +25,9 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convsmith.capture.exporting import failing_place
+from convsmith.capture.network import Network
 from convsmith.capture.quiet import quiet
+from convsmith.capture.retelling import retell
 from convsmith.errors import ArgumentError, CaptureError
 
 _HERE = Path(__file__).parents[1]
@@ -95,7 +97,10 @@ def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | Non
         stack.enter_context(enable_python_dispatcher())
         stack.enter_context(recorder)
         try:
-            answer = twin(*fakes[0], **fakes[1])
+            if isinstance(twin, Network):
+                answer = retell(twin, fakes[0], fakes[1], recorder.tell)
+            else:
+                answer = twin(*fakes[0], **fakes[1])
         except Exception as error:  # the model's own, or torch's where numbers are asked for
             raise _explained(model, twin, given, error) from error
     recorder.finish(answer)
@@ -203,6 +208,7 @@ class _Recorder(SchemaCheckMode):
         TorchDispatchMode.__init__(self, _dispatch_key=torch._C.DispatchKey.PreDispatch)
         self.graph = fx.Graph()
         self.stack: list[tuple[str, str, str]] = []
+        self._line: str | None = None  # of the user's code, where a network remembers it
         self.first_shapes: dict[str, tuple[int, ...]] = {}
         self._names = names
         self._nodes: dict[int, fx.Node] = {}
@@ -213,6 +219,11 @@ class _Recorder(SchemaCheckMode):
         """Note that a module starts to run."""
         self.stack.append((call, path, kind))
         self._note_first(call, given)
+
+    def tell(self, path: str, line: str) -> None:
+        """Note where the next operators of a captured network came from."""
+        self.stack = [(path, path, "")] if path else []
+        self._line = line
 
     def _note_first(self, call: str, given: Any) -> None:
         tensors = (leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor))
@@ -242,7 +253,7 @@ class _Recorder(SchemaCheckMode):
         node.meta |= {
             "val": result,
             "nn_module_stack": {key: (path, kind) for key, path, kind in self.stack},
-            "stack_trace": _user_line(sys._getframe(1)),
+            "stack_trace": _user_line(sys._getframe(1)) if self._line is None else self._line,
         }
         if isinstance(result, Tensor):
             self._note(result, node)

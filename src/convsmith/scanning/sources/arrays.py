@@ -79,11 +79,13 @@ def open_npy(path: Path, *, axes: str | None = None) -> ArraySource:
     """A `.npy` file as a memory map.
 
     Raises:
+        FileNotFoundError: if it is not there.
         FormatError: if it is truncated, damaged, or holds Python objects.
     """
+    path.stat()
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, SyntaxError, MemoryError) as error:
+    except Exception as error:  # whatever a damaged header makes of itself
         raise FormatError(
             f"{path}: no readable .npy of numbers: {error}; save it again with numpy.save"
         ) from error

@@ -84,6 +84,18 @@ def test_damaged_pictures_are_refused(tmp_path: Path) -> None:
         PictureSource(path)
 
 
+def test_a_jpeg_with_too_few_bytes_for_its_pixels_is_refused(tmp_path: Path) -> None:
+    """Its decoder would make up what is missing."""
+    path = tmp_path / "colour.jpg"
+    Image.fromarray(COLOUR[..., :3]).save(path)
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = (9000).to_bytes(2, "big") * 2
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="a JPEG of 9,000 x 9,000 pixels takes at least 158,203"):
+        PictureSource(path)
+
+
 def test_a_picture_that_changes_size_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     Image.fromarray(COLOUR[..., :3]).save(path)

@@ -142,7 +142,7 @@ def test_chunks_that_would_become_more_are_refused(tmp_path: Path, codecs: str) 
     bomb = (saved(tmp_path, large, chunks=(1, 2048, 2048), **CODECS[codecs]) / chunk).read_bytes()
     path = saved(tmp_path, **CODECS[codecs])
     (path / chunk).write_bytes(bomb)
-    with pytest.raises(FormatError, match=r"touches a damaged chunk: a chunk of .* bytes would"):
+    with pytest.raises(FormatError, match=r"packed, it has .* bytes and becomes "):
         ZarrSource(path).read((slice(0, 5), slice(0, 5)))
 
 
@@ -155,14 +155,14 @@ def test_chunks_that_say_no_size_or_are_torn_are_refused(tmp_path: Path) -> None
     ):
         path = saved(tmp_path, **CODECS[codecs])
         (path / "c/0/0/0").write_bytes(data)
-        with pytest.raises(FormatError, match="bytes would become more than the 256 of a chunk"):
+        with pytest.raises(FormatError, match="does not say what it becomes; a chunk has 256"):
             ZarrSource(path).read(window)
     path = saved(tmp_path, **CODECS["gzip"])
     (path / "c/0/0/0").write_bytes(gzip.compress(bytes(256))[:-30] + bytes(22))
     with pytest.raises(FormatError, match="touches a damaged chunk: "):
         ZarrSource(path).read(window)
     (path / "c/0/0/0").write_bytes(b"\xff" * 40)
-    with pytest.raises(FormatError, match="a chunk of 40 bytes is damaged: "):
+    with pytest.raises(FormatError, match="its 40 bytes are no deflate: "):
         ZarrSource(path).read(window)
     path = saved(tmp_path, **CODECS["zstd and a checksum"])
     data = bytearray((path / "c/0/0/0").read_bytes())

@@ -202,6 +202,14 @@ def test_a_header_that_claims_too_much_is_refused_before_reading(tmp_path: Path)
         TiffSource(path)
 
 
+def test_senseless_tags_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, image(64, 64), **GREY, **TILES, compression="zlib")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags["TileWidth"].overwrite(0)
+    with pytest.raises(FormatError, match="page 0 has senseless tags: ZeroDivisionError"):
+        TiffSource(path)
+
+
 def test_what_is_not_served_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, image(64, 64), **GREY, compression="png")
     with pytest.raises(UnsupportedError, match=r"its compression is PNG \(34933\), its predictor"):

@@ -103,10 +103,9 @@ class _Compressor(Codec):
 def _check(size_of: Callable[[bytes, int], int | None], packed: bytes, limit: int) -> None:
     size = size_of(packed, limit)
     if size is None or size > limit:
+        becomes = "does not say what it becomes" if size is None else f"becomes {size:,} bytes"
         raise FormatError(
-            f"a chunk of {len(packed):,} bytes would become "
-            f"{'more' if size is None else format(size, ',')} than the {limit - _SLACK:,} of a "
-            f"chunk; it is damaged or hostile"
+            f"packed, it has {len(packed):,} bytes and {becomes}; a chunk has {limit - _SLACK:,}"
         )
 
 
@@ -137,7 +136,7 @@ def _deflate_size(packed: bytes, limit: int) -> int | None:
             size += len(unpacking.decompress(rest, 2**20))
             rest = unpacking.unconsumed_tail
     except zlib.error as error:
-        raise FormatError(f"a chunk of {len(packed):,} bytes is damaged: {error}") from error
+        raise FormatError(f"its {len(packed):,} bytes are no deflate: {error}") from error
     return size
 
 

@@ -82,6 +82,8 @@ class PictureSource:
             "store it as a tiled TIFF, which is read window by window",
         )
 
+        self._check_jpeg(header)
+
     def read(self, window: Window) -> np.ndarray:
         checked_window(window, self.shape[1:])
         with self._lock:
@@ -91,6 +93,23 @@ class PictureSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self._path, self._budget)
+
+    def _check_jpeg(self, header: Image.Image) -> None:
+        """Whether there are bytes enough for the pixels: what is missing, the decoder makes up.
+
+        A block of 8 by 8 samples takes one bit at the very least, by its Huffman code.
+
+        Raises:
+            FormatError: if there are not.
+        """
+        least = (header.width // 8) * (header.height // 8) // 8
+        size = self._path.stat().st_size
+        if header.format == "JPEG" and size < least:
+            raise FormatError(
+                f"{self._path}: a JPEG of {header.width:,} x {header.height:,} pixels takes at "
+                f"least {least:,} bytes, and the file has {size:,}; it is truncated or its header "
+                f"lies"
+            )
 
     def _decoded(self) -> np.ndarray:
         channels, height, width = self.shape

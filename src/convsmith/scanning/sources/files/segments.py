@@ -32,8 +32,16 @@ class Page:
 
     def __init__(self, path: Path, page: Any, keyframe: Any, budget: int) -> None:
         self._path, self._page, self._key = path, page, keyframe
-        key = keyframe
-        self._decode = key.decode
+        try:
+            self._read_tags(keyframe)
+        except Exception as error:  # tags of any kind and value may stand there
+            raise FormatError(
+                f"{path}: page {page.index} has senseless tags: {error!r}; its header is damaged"
+            ) from error
+        self._check(budget)
+
+    def _read_tags(self, key: Any) -> None:
+        """Sizes of the page and of its segments, in samples."""
         self.height, self.width = int(key.imagelength), int(key.imagewidth)
         self.samples = int(key.samplesperpixel)
         self._planes = self.samples if int(key.planarconfig) == 2 else 1
@@ -44,7 +52,7 @@ class Page:
         self._grid = (-(-self.height // self._rows), -(-self.width // self._columns))
         in_segment = self._rows * self._columns * (self.samples // self._planes)
         self._segment_bytes = in_segment * key.dtype.itemsize
-        self._check(budget)
+        self._decode = key.decode
 
     def window(self, file: int, kept: Kept, rows: slice, columns: slice) -> np.ndarray:
         """(samples, rows, columns), samples of one plane or of all."""
@@ -184,4 +192,6 @@ def _check_jpeg(packed: bytes, rows: int, columns: int) -> None:
 
 
 def _name(code: Any) -> str:
-    return f"{getattr(code, 'name', 'unknown')} ({int(code)})"
+    """`PNG (34933)`, or whatever stands there."""
+    name = getattr(code, "name", None)
+    return f"{name} ({int(code)})" if name else repr(code)

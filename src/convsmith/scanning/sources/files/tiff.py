@@ -62,6 +62,8 @@ class TiffSource:
                 weakref.finalize(self, self._tiff.close)
                 self._series = self._tiff.series[0]
                 letters, shape = self._series.axes, self._series.shape
+                if self._series.dtype is None:
+                    raise ValueError("its samples have no known type")
         except Exception as error:  # whatever damaged tags make of themselves
             raise FormatError(
                 f"{self._path}: no readable TIFF: {error}; it is damaged or truncated"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from convsmith.errors import ArgumentError, UnsupportedError
 from convsmith.geometry import Cone, Geometry, Macs
@@ -92,6 +92,8 @@ class Family:
     macs: Callable[[Any, Sequence[int]], Macs] = _macs
     cone: Callable[[Any, Sequence[int]], tuple[Cone, ...]] | None = _cone
     picture: Callable[[Any], Picture] | None = grouped_picture
+    # Kernels that differ from place to place: made from the input, or stored. None: one for all.
+    kernels_at_places: Literal["made", "stored"] | None = None
     samples: Callable[[], Sequence[Sample]]
     source: str
     unsupported: Mapping[str, str] = field(default_factory=dict)

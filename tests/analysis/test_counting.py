@@ -82,6 +82,51 @@ def test_live_macs_of_unfolded_patches():
     assert total.macs.live == 256 * (16 * 4 + 4 * 49) + 16 * reach**2
 
 
+def conv_by_patches(self, x):
+    patches = F.unfold(x, 3, padding=2, dilation=2)
+    return (self.w.view(16, -1) @ patches).view(x.shape[0], 16, *x.shape[2:])
+
+
+def linear_on_patches(self, x):
+    return self.mix(F.unfold(x, 2, stride=2).transpose(1, 2))
+
+
+def filter_at_each_place(self, x):
+    return (F.unfold(x, 3, padding=1).view(1, 8, 9, 256) * self.kernels).sum(2)
+
+
+WEIGHT = nn.Parameter(torch.zeros(16, 8, 3, 3))
+SPELT_OUT = {
+    "involution": WRONG_ELSEWHERE["involution"][:2],
+    "dilated": (Call(conv_by_patches, w=WEIGHT), IMAGE),
+    "standard": (Call(linear_on_patches, mix=nn.Linear(32, 4)), IMAGE),
+    "locally connected": (
+        Call(filter_at_each_place, kernels=nn.Parameter(torch.zeros(8, 9, 256))),
+        IMAGE,
+    ),
+}
+
+
+@pytest.mark.parametrize("family", SPELT_OUT)
+def test_convolutions_that_are_spelt_out_are_recognised(family):
+    model, shape = SPELT_OUT[family]
+    last = [row for row in cs.analyze(model, shape).layers if row.kind == "convolution"][-1]
+    assert last.family == family
+
+
+def test_other_products_with_patches_are_no_convolutions():
+    def attended(self, x):
+        patches = F.unfold(x, 3, padding=1)
+        return patches.transpose(1, 2) @ patches
+
+    def scaled(self, x):
+        return (F.unfold(x, 3, padding=1) * self.scale).sum(1)
+
+    gain = nn.Parameter(torch.zeros(72, 1))
+    for model in (Call(attended), Call(scaled, scale=gain)):
+        assert {row.family for row in cs.analyze(model, IMAGE).layers} == {None}
+
+
 X, Y = (2, 3, 4), (2, 4, 5)
 PRODUCTS = {
     "matmul": (lambda self, x, y: x @ y, [X, Y]),

@@ -27,6 +27,7 @@ from convsmith.analysis.operators import is_view, kind_of, named, plain_name, si
 from convsmith.analysis.result import Layer
 from convsmith.analysis.roofline import Ceiling
 from convsmith.analysis.windows import convolution_at, window_at
+from convsmith.analysis.written_out import written_out
 from convsmith.capture import Traced, module_path, source_line
 from convsmith.errors import ConvsmithError, UnsupportedError
 from convsmith.family import Family, families, recognize
@@ -169,6 +170,8 @@ def _layer(traced: Traced, node: Node, name: str, weights: dict[Node, frozenset[
 def _kind(node: Node) -> str:
     if convolution_at(node) is not None or getattr(node.target, "namespace", "") == "convsmith":
         return "convolution"
+    if written_out(node) is not None:
+        return "convolution"
     if is_product(node):
         return KINDS_OF_PRODUCTS.get(plain_name(node), "product")
     if is_contraction(node):
@@ -228,7 +231,9 @@ def _notes(node: Node) -> tuple[str, ...]:
 
 
 def _family(node: Node) -> str | None:
-    """The family of a convolution's integers, or of the library's operator."""
+    """The family of a convolution's integers, of the library's operator, or of a convolution that
+    is spelt out.
+    """
     found = convolution_at(node)
     if found is not None:
         try:
@@ -239,7 +244,7 @@ def _family(node: Node) -> str | None:
         for family in families().values():
             if plain_name(node) in {op.__name__ for op in family.ops.values()}:
                 return family.name
-    return None
+    return written_out(node)
 
 
 @cache

@@ -95,6 +95,7 @@ register(
         apply=apply,
         recognizes=lambda geometry: isinstance(geometry, InvolutionGeometry),
         picture=_picture,
+        kernels_at_places="made",
         samples=_samples,
         source="Li et al., Involution, 2021, equations 4 to 6",
     )

@@ -254,6 +254,7 @@ register(
         reference=reference,
         apply=apply,
         recognizes=lambda geometry: isinstance(geometry, LocalGeometry),
+        kernels_at_places="stored",
         samples=_samples,
         source="Taigman et al., DeepFace, 2014, section 3.1",
     )

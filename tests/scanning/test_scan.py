@@ -336,3 +336,53 @@ def test_local_processes_write_the_same_bytes(classifier: nn.Module, tmp_path: P
         )
         assert there.computed == len(there.plan)
         np.testing.assert_array_equal(everything(here), everything(there))
+
+
+class Gated(nn.Module):
+    """A squeeze-and-excite gate and a group norm between convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.GroupNorm(2, 4)
+        self.gate, self.last = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 3, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.first(x)).relu()
+        return self.last(x * self.gate(x.mean((2, 3), keepdim=True)).sigmoid())
+
+
+def test_layers_that_look_at_the_whole_map_take_more_passes(tmp_path: Path) -> None:
+    source, model = SyntheticSource(SHAPE), Gated().eval()
+    options: dict[str, Any] = {"example": torch.zeros(1, 1, 16, 16), "core": 8, "preprocess": STEPS}
+    with pytest.raises(UnsupportedError, match=r"group_norm.* two_pass=True"):
+        cs.scan(model, source, tmp_path / "out", **options)
+    result = cs.scan(model, source, tmp_path / "out", two_pass=True, **options)
+    assert result.to_json()["passes"] == 3
+    pixels = (image(source) / STEPS["scale"] - 0.5) / 0.25
+    expected = model.double()(pixels.double())[0].detach().numpy()
+    # the bound that the issue sets for float32 against the whole image
+    assert np.abs(everything(result) - expected).max() <= 1e-6 * np.abs(expected).max()
+    again = cs.scan(model.float(), source, tmp_path / "out", two_pass=True, **options)
+    assert (again.computed, again.resumed) == (0, len(again.plan))
+
+
+def test_crops_are_seen_whole(classifier: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r'two_pass=True with promise="patch"; a crop is seen'):
+        cs.scan(
+            classifier,
+            SyntheticSource(SHAPE),
+            tmp_path / "out",
+            example=torch.zeros(1, 1, 8, 8),
+            promise="patch",
+            two_pass=True,
+        )
+
+
+def test_an_output_stride_brings_the_old_answers_and_those_between(
+    network: Network, tmp_path: Path
+) -> None:
+    source = SyntheticSource(SHAPE)
+    coarse = cs.scan(network, source, tmp_path / "two")
+    fine = cs.scan(network, source, tmp_path / "one", output_stride=1)
+    np.testing.assert_array_equal(everything(fine)[:, ::2, ::2], everything(coarse))
+    assert fine.to_json()["stride"] == [1, 1]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from convsmith.capture import Network, capture
 from convsmith.capture.recording import tensors_of
 from convsmith.errors import ArgumentError, UnsupportedError
-from convsmith.rewrite import to_fully_convolutional
+from convsmith.rewrite import densify, to_fully_convolutional
 from convsmith.scanning.plan import Plan, Promise
 
 CROPS_AT_ONCE = 64
@@ -93,6 +93,15 @@ def network_of(model: nn.Module, example: Tensor, promise: Promise) -> Network:
     assert isinstance(network, Network)
     # A copy: where a weight lies in memory may decide how a kernel rounds.
     return copy.deepcopy(network)
+
+
+def refined(network: Network, example: Tensor, output_stride: int) -> Network:
+    """The network with an answer every so many pixels, by dilation in place of stride."""
+    # Larger than the native size, where torch would take the single answer for a constant.
+    larger = torch.zeros(2, example.shape[1], *(2 * size for size in example.shape[2:]))
+    dense = densify(network, larger, output_stride=output_stride)
+    assert isinstance(dense, Network)
+    return copy.deepcopy(dense)
 
 
 def gives_map(model: nn.Module, example: Tensor) -> bool:

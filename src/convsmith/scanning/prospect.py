@@ -2,7 +2,8 @@
 """Before a scan: the network that will run, the plan, and what it will cost."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any, Literal
@@ -23,11 +24,14 @@ from convsmith.scanning.preparing import (
     gives_map,
     network_of,
     pixel_steps,
+    refined,
     runnable,
 )
+from convsmith.scanning.running.threads import threads as computing_with
 from convsmith.scanning.sliding import Sliding, sliding
 from convsmith.scanning.sliding.watching import watch
 from convsmith.scanning.sources import Source
+from convsmith.scanning.statistics import Moments, measured, moments_of_image, stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,8 @@ class Wishes:
     k: int
     promise: Promise
     output_stride: int | None
+    two_pass: bool
+    nan: Literal["error", "allow"]
     preprocess: Mapping[str, Any] | Literal["model"] | None
     memory: int
     core: int | Sequence[int] | None
@@ -55,12 +61,15 @@ class Prospect:
         plan, estimate: As plain data.
         coincide: Whether the promises "fcn" and "patch" give the same here; None where only one of
             them makes sense, or nobody looked.
+        passes: How often the image is read: once, and once for the statistics of each layer that
+            looks at the whole map.
     """
 
     network: Network
     plan: Plan
     estimate: Estimate
     coincide: bool | None
+    passes: int
 
     def seconds(self) -> float:
         """How long all tiles will take, from the time of one batch of zeros."""
@@ -82,6 +91,7 @@ class Prospect:
             "stride": [float(axis.stride) for axis in plan.axes],
             "promise": plan.promise,
             "promises_coincide": self.coincide,
+            "passes": self.passes,
             "batch": plan.batch,
             "threads": plan.threads,
             **asdict(self.estimate),
@@ -98,6 +108,12 @@ class _Way:
     live_bytes: Callable[[Sequence[int], int], int]
     coincide: bool | None
     slides: Sliding | None
+    passes: int = 1
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the network's numbers."""
+        return sum(t.nbytes for t in (*self.network.parameters(), *self.network.buffers()))
 
 
 def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | None) -> Prospect:
@@ -116,17 +132,21 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
             f"{type(model).__name__} takes {channels}; choose channels with "
             "open_source(..., channels=[...]), or give the order of the axes with axes="
         )
-    way = (_by_crops if wishes.promise == "patch" else _sliding)(model, example, space, wishes)
+    threads = wishes.threads or (before.threads if before else torch.get_num_threads())
+    if wishes.promise == "patch":
+        way = _by_crops(model, example, space, wishes)
+    else:
+        way = _by_sliding(model, example, image, wishes, threads)
     digests = digests_of(way.network)
     core = (wishes.core,) * len(space) if isinstance(wishes.core, int) else wishes.core
     plan, estimate = plan_scan(
         way.reaches,
         live_bytes=way.live_bytes,
-        weight_bytes=sum(t.nbytes for t in (*way.network.parameters(), *way.network.buffers())),
+        weight_bytes=way.weight_bytes,
         memory=wishes.memory,
         core=core or (before.cores if before else None),
         batch=wishes.batch or (before.batch if before else None),
-        threads=wishes.threads or (before.threads if before else torch.get_num_threads()),
+        threads=threads,
         in_channels=channels,
         out_channels=way.out_channels,
         output=wishes.output,
@@ -140,12 +160,53 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
     )
     if way.slides is not None:
         way.slides.check(plan.axes)
-    return Prospect(network=way.network, plan=plan, estimate=estimate, coincide=way.coincide)
+    return Prospect(
+        network=way.network,
+        plan=plan,
+        estimate=estimate,
+        coincide=way.coincide,
+        passes=way.passes,
+    )
 
 
-def _sliding(model: nn.Module, example: Tensor, space: Sequence[int], wishes: Wishes) -> _Way:
+def _by_sliding(
+    model: nn.Module, example: Tensor, image: Source, wishes: Wishes, threads: int
+) -> _Way:
     network = network_of(model, example, "fcn")
-    slides = sliding(network, example.shape[1], len(space))
+    if wishes.output_stride is not None:
+        network = refined(network, example, wishes.output_stride)
+    passes = 1
+    if wishes.two_pass:
+        passes += len(stages(network))
+        with computing_with(threads):
+            network = measured(network, partial(_moments, image, _steps(model, wishes), wishes))
+    way = _sliding(network, image)
+    # A layer that looks at the whole image sees more than a crop.
+    coincide = way.coincide if passes == 1 else False
+    return replace(way, passes=passes, coincide=None if gives_map(model, example) else coincide)
+
+
+def _moments(image: Source, steps: Mapping[str, Any], wishes: Wishes, network: Network) -> Moments:
+    """The moments of a network's map of the image, read tile by tile."""
+    way = _sliding(network, image)
+    plan, _ = plan_scan(
+        way.reaches,
+        live_bytes=way.live_bytes,
+        weight_bytes=way.weight_bytes,
+        memory=wishes.memory,
+        batch=1,
+        in_channels=image.shape[0],
+        out_channels=way.out_channels,
+        preprocess=steps,
+    )
+    assert way.slides is not None
+    way.slides.check(plan.axes)
+    return moments_of_image(network, plan, image, nan=wishes.nan)
+
+
+def _sliding(network: Network, image: Source) -> _Way:
+    channels, *space = image.shape
+    slides = sliding(network, channels, space)
     outputs = slides.outputs(space)
     is_padded = any(
         axis.is_padded(size, number)
@@ -172,17 +233,22 @@ def _sliding(model: nn.Module, example: Tensor, space: Sequence[int], wishes: Wi
         ),
         out_channels=slides.out_channels,
         live_bytes=live_bytes,
-        coincide=None if gives_map(model, example) else not is_padded,
+        coincide=not is_padded,
         slides=slides,
     )
 
 
 def _by_crops(model: nn.Module, example: Tensor, space: Sequence[int], wishes: Wishes) -> _Way:
+    if wishes.two_pass:
+        raise ArgumentError(
+            'scan: two_pass=True with promise="patch"; a crop is seen whole, so that no layer '
+            "needs the image's statistics: leave two_pass out"
+        )
     network = network_of(model, example, "patch")
     if wishes.output_stride is not None:
         strides: list[Any] = [wishes.output_stride] * len(space)
     else:
-        slides = sliding(network_of(model, example, "fcn"), example.shape[1], len(space))
+        slides = sliding(network_of(model, example, "fcn"), example.shape[1], space)
         strides = [axis.stride for axis in slides.axes]
     graph = watch(network, example.shape[1], example.shape[2:], CROPS_AT_ONCE).source.graph
     alive = peak_bytes(graph)

@@ -2,15 +2,13 @@
 """`scan`: a network over an image of any size."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from convsmith.capture import save
@@ -25,6 +23,7 @@ from convsmith.scanning.running.local import run_local
 from convsmith.scanning.running.ownership import Ownership
 from convsmith.scanning.running.progress import Pace, Progress
 from convsmith.scanning.running.stopping import Stop, stopping
+from convsmith.scanning.running.threads import threads as computing_with
 from convsmith.scanning.running.tile import Outcome, Work
 from convsmith.scanning.sinks import Store
 from convsmith.scanning.sources import Source, open_source
@@ -73,6 +72,7 @@ def scan(
     k: int = 5,
     promise: Promise = "fcn",
     output_stride: int | None = None,
+    two_pass: bool = False,
     preprocess: Mapping[str, Any] | Literal["model"] | None = "model",
     axes: str | None = None,
     memory: int = 2 << 30,
@@ -106,7 +106,12 @@ def scan(
         example: An input of the model's native size; not needed where the model says it.
         output: "scores", "probabilities", "labels", or "topk": the k best classes.
         promise: "fcn" or "patch", see above.
-        output_stride: Pixels from one output to the next: a divisor of the network's stride.
+        output_stride: Pixels from one output to the next: a divisor of the network's stride, which
+            `densify` brings down to it; for "patch", any number.
+        two_pass: Admit layers that look at the whole map: global average and maximum (squeeze and
+            excitation, image pooling), group norm, instance norm. Their statistics over the whole
+            image are found first, by one pass over its tiles for each such layer, in this process;
+            a run that resumes finds them again.
         preprocess: `{"scale":, "mean":, "std":}` for every pixel, the model's own, or None for
             pixels as they are. Nothing is resized.
         axes: The order of the image's axes, such as "HWC"; the result has it too.
@@ -136,14 +141,15 @@ def scan(
     >>> len(done.plan), torch.allclose(torch.from_numpy(tiled), network(image), atol=1e-6)
     (12, True)
     """
-    began = monotonic()
-    image = open_source(source, axes=axes)
+    began, image = monotonic(), open_source(source, axes=axes)
     wishes = Wishes(
         example=example,
         output=output,
         k=k,
         promise=promise,
         output_stride=output_stride,
+        two_pass=two_pass,
+        nan=nan,
         preprocess=preprocess,
         memory=memory,
         core=core,
@@ -223,7 +229,7 @@ class _Run:
     def _here(self, finished: Finished, pace: Pace, stop: Stop) -> Outcome:
         plan, batches = self.store.plan, Batches(self.store.plan)
         with (
-            _threads(plan.threads),
+            computing_with(plan.threads),
             Journal(self.store.own / JOURNAL, plan.fingerprint) as journal,
         ):
             work = Work(
@@ -252,16 +258,6 @@ class _Run:
         with connected(self.dask, self.workers) as client:
             is_done = finished.tiles.__getitem__
             return run_cluster(client, order, batches, missing, is_done, pace, stop)
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _with_channels(axes: str | None) -> str | None:

@@ -66,7 +66,7 @@ def model_of(name):
 
 
 def tiles_of(network, size, core):
-    slides = sliding(network, 3, len(size))
+    slides = sliding(network, 3, size)
     outputs = slides.outputs(size)
     axes = [fitted(*row, core) for row in zip(slides.axes, size, outputs, strict=True)]
     slides.check(axes)
@@ -104,7 +104,7 @@ def test_tiles_equal_the_whole_image(name, dtype):
     model, image = model.to(dtype), image.to(dtype)
     network = capture(model, torch.zeros(1, 3, *[16 for _ in size], dtype=dtype)).module
     with pytest.raises(UnsupportedError, match=r"whole|all"):
-        sliding(network, 3, len(size))
+        sliding(network, 3, size)
     with torch.no_grad():
         constant = measured(network, moments_by_tiles(image, 13))
         found = run_tiles(constant, tiles_of(constant, size, 11), image)

@@ -131,6 +131,7 @@ def _tell(trained: "TrainedNetwork", save: Path | None, as_json: bool) -> None:
         f"{report['model']} on {trained.settings['data']}: {', '.join(measures)}, after "
         f"{trained.result.seconds:.0f} s",
         highlight=False,
+        soft_wrap=True,
     )
     if save is not None:
         result_console.print(f"saved: {save}", highlight=False)

@@ -104,7 +104,7 @@ def plan_scan(
         )
 
     def needed(axes: Sequence[AxisPlan], count: int) -> int:
-        lengths = [min(axis.size, axis.length + axis.period) for axis in axes]
+        lengths = [axis.read for axis in axes]
         read = count * facts["in_channels"] * prod(lengths) * 4
         written = count * facts["out_channels"] * prod(axis.core for axis in axes) * 4
         waiting = _BATCHES_UNDER_WAY * (read + 2 * written)
@@ -147,7 +147,7 @@ def _candidates(
 
 
 def _together(axes: Sequence[AxisPlan]) -> int:
-    pixels = prod(min(axis.length, axis.size) for axis in axes)
+    pixels = prod(axis.read for axis in axes)
     tiles = prod(axis.tiles() for axis in axes)
     return max(1, min(_MOST_TOGETHER, tiles, _BATCH_PIXELS // pixels))
 
@@ -158,7 +158,7 @@ def _planned(
     plan = Plan(axes=axes, batch=batch, **facts)
     estimate = Estimate(
         tiles=len(plan),
-        read=(plan.in_channels, *(min(axis.length, axis.size) for axis in axes)),
+        read=(plan.in_channels, *(axis.read for axis in axes)),
         halo=prod(axis.inputs_read / axis.size for axis in axes),
         memory_bytes=taken,
         budget_bytes=memory,

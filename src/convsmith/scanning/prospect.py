@@ -74,7 +74,7 @@ class Prospect:
     def seconds(self) -> float:
         """How long all tiles will take, from the time of one batch of zeros."""
         plan = self.plan
-        lengths = [min(axis.length, axis.size) for axis in plan.axes]
+        lengths = [axis.read for axis in plan.axes]
         batch = torch.zeros(plan.batch, plan.in_channels, *lengths)
         network = runnable(self.network, plan)
         with torch.no_grad():
@@ -181,9 +181,12 @@ def _by_sliding(
         with computing_with(threads):
             network = measured(network, partial(_moments, image, _steps(model, wishes), wishes))
     way = _sliding(network, image)
-    # A layer that looks at the whole image sees more than a crop.
-    coincide = way.coincide if passes == 1 else False
-    return replace(way, passes=passes, coincide=None if gives_map(model, example) else coincide)
+    coincide = None
+    if not gives_map(model, example):
+        # A layer that looks at the whole image sees more than a crop.
+        assert way.slides is not None
+        coincide = passes == 1 and not way.slides.is_padded(example.shape[2:])
+    return replace(way, passes=passes, coincide=coincide)
 
 
 def _moments(image: Source, steps: Mapping[str, Any], wishes: Wishes, network: Network) -> Moments:
@@ -208,15 +211,6 @@ def _sliding(network: Network, image: Source) -> _Way:
     channels, *space = image.shape
     slides = sliding(network, channels, space)
     outputs = slides.outputs(space)
-    is_padded = any(
-        axis.is_padded(size, number)
-        for axis, size, number in zip(slides.axes, space, outputs, strict=True)
-    )
-
-    def live_bytes(lengths: Sequence[int], tiles: int) -> int:
-        graph = watch(slides.network, slides.in_channels, lengths, tiles).source.graph
-        return peak_bytes(graph)
-
     return _Way(
         network=network,
         reaches=tuple(
@@ -232,8 +226,8 @@ def _sliding(network: Network, image: Source) -> _Way:
             for axis, size, number in zip(slides.axes, space, outputs, strict=True)
         ),
         out_channels=slides.out_channels,
-        live_bytes=live_bytes,
-        coincide=not is_padded,
+        live_bytes=slides.live_bytes,
+        coincide=None,
         slides=slides,
     )
 

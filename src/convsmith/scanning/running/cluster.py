@@ -141,7 +141,7 @@ def _next(numbers: Iterator[int]) -> list[int]:
     return list(islice(numbers, TASK_BATCHES))
 
 
-def run_task(order: Order, tiles: list[tuple[int, ...]], finished: list[int]) -> Outcome:
+def run_task(order: Order, tiles: list[range], finished: list[int]) -> Outcome:
     """On a worker: a few batches, but for the tiles that are done."""
     work = _work(order)
     outcome = Outcome()

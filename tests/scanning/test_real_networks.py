@@ -67,13 +67,14 @@ NETWORKS: list[tuple[Callable[[Path], nn.Module], tuple[int, int], tuple[int, in
     (lenet5, (131, 160), (7, 9)),
     pytest.param(vgg16, (401, 450), (2, 3), marks=pytest.mark.slow),
     (resnet20, (150, 137), (9, 11)),
-    (unet_small, (203, 150), (64, 56)),
+    (unet_small, (208, 152), (64, 56)),
     (dilated, (140, 151), (40, 48)),
     pytest.param(mobilenet_v2, (500, 613), (5, 6), marks=pytest.mark.slow),
     pytest.param(optimized_resnet20, (150, 137), (9, 11), marks=pytest.mark.slow),
 ]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("build", "space", "core"), NETWORKS, ids=lambda x: getattr(x, "__name__", "")
 )
@@ -93,25 +94,26 @@ def test_tiles_of_a_photograph(
         whole = network(image)
         tiled = run_tiles(network, plan, image)
     assert len(plan) >= 6
-    check_rounding(tiled, whole, exact(network, image))
+    check_rounding(tiled, whole, rounding(network, image[..., : 7 * 32, : 7 * 32]))
 
 
-def check_rounding(tiled: Tensor, whole: Tensor, exact: Tensor) -> None:
-    """Tiles and whole are two float32 sums of one sum: each off by what the whole is, or twice that
-    where another order of sums has bad luck. A label may differ only where scores tie that closely.
+def check_rounding(tiled: Tensor, whole: Tensor, rounding: float) -> None:
+    """Tiles and whole are two float32 evaluations of one sum, each off by the rounding or, with bad
+    luck, twice that. A label may differ only where scores tie as closely.
     """
-    off = 3 * float((whole - exact).abs().max())
+    off = 4 * rounding
     assert float((tiled - whole).abs().max()) <= off
     other = tiled.argmax(1) != whole.argmax(1)
     first, second = whole.topk(2, dim=1).values.unbind(1)
     assert bool(((first - second)[other] <= 2 * off).all())
 
 
-def exact(network: nn.Module, image: Tensor) -> Tensor:
-    """The whole in float64, in torch's own operators."""
+def rounding(network: nn.Module, image: Tensor) -> float:
+    """The largest difference of float32 from float64, in torch's own operators, on part of it."""
     twin = copy.deepcopy(spelt_out(network)).double()
     with torch.no_grad():
-        return twin.forward(image.double())  # not called: a captured network is for its own dtype
+        # Not called: a captured network is for its own dtype.
+        return float((network(image) - twin.forward(image.double())).abs().max())
 
 
 def photograph(data: Path, channels: int, space: tuple[int, int]) -> Tensor:

@@ -108,6 +108,56 @@ class Image(nn.Module):
         return self.function(self, x)
 
 
+def smoothed(size: int, mode: str) -> nn.Module:
+    return Image(lambda self, x: F.interpolate(x, (size, 6), mode=mode, antialias=True))
+
+
+def folded(self, x):
+    """Patches of 3 x 3, 2 apart, made by a 1x1 and added up."""
+    return F.fold(self.conv(x).flatten(2), (49, 13), 3, stride=2)
+
+
+def shuffled(self, x):
+    y = F.max_pool2d(x, 3, 1, 1)
+    return y[:, self.order] + x[:, :1]
+
+
+PROBED = {
+    **{f"smoothed to {n} by {m}": smoothed(n, m) for n in (9, 36) for m in ("bilinear", "bicubic")},
+    "folded": Image(folded, conv=nn.Conv2d(CHANNELS, 18, 1).double()),
+    "picked by index": Image(shuffled, order=torch.tensor([2, 0, 3, 1])),
+}
+
+
+@pytest.mark.parametrize("name", PROBED)
+def test_operators_of_images_against_the_probe(name: str) -> None:
+    model, size = PROBED[name], 24
+    x = torch.rand(size, CHANNELS, size, 6, dtype=torch.float64)
+    x[torch.arange(size), :, torch.arange(size)] = float("nan")
+    with torch.no_grad():
+        reached = model(x).isnan().any(3).any(1).numpy()
+    reach, seen = last_seen(model, (1, CHANNELS, size, 6))
+    assert seen.whole is None
+    for j in range(reached.shape[1]):
+        inside = predicted(reach, seen, j) & set(range(size))
+        assert set(np.flatnonzero(reached[:, j]).tolist()) == inside, (name, j)
+
+
+def test_patches_put_together_again_and_picked_places_are_not_followed() -> None:
+    def again(self, x):
+        return F.fold(F.unfold(x, 3, padding=1), x.shape[2:], 3, padding=1)
+
+    def picked(self, x):
+        return x[:, :, self.order]
+
+    for model, why in (
+        (Image(again), "col2im: puts patches together that were cut before"),
+        (Image(picked, order=torch.tensor([2, 0])), "index: picks places by index"),
+    ):
+        whole = cs.analyze(model, (1, CHANNELS, 8, 9)).layers[-1].cone.whole_map_by
+        assert whole.why in why
+
+
 def squeeze_and_excite(self, x):
     return self.conv(x) * self.fc(x.mean((2, 3), keepdim=True)).sigmoid()
 

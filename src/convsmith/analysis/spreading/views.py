@@ -225,6 +225,22 @@ def _picked(step: Step) -> Answer:
     return found.resized(found.axis(axis), step.shape[found.axis(axis)])
 
 
+def _indexed(step: Step) -> Answer:
+    """x[:, index]: one axis that holds no places, picked by a stored or computed list."""
+    found = step.arg("self")
+    indices = step.given["indices"]
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    if found is None or len(axes) != 1 or any(step.of(index) for index in indices):
+        raise Irregular("picks places by index")
+    (axis,) = axes
+    if found.matters(axis):
+        raise Irregular("picks places by index")
+    found = found.without_axis(axis)
+    for place, size in enumerate(sizes(indices[axis]), axis):
+        found = found.with_axis(place, size)
+    return found
+
+
 def _written(step: Step) -> Answer:
     """Memory written through a view: what stood there, or what was written."""
     old, new = step.node.args
@@ -294,6 +310,7 @@ VIEWS: dict[str, Rule] = {
     "pixel_shuffle": _to_space,
     "pixel_unshuffle": _to_depth,
     **dict.fromkeys(("index_select", "gather"), _picked),
+    "index": _indexed,
     "written": _written,
     "copy": _copied,
     **dict.fromkeys(("item", "zero", "fill", "_shape_as_tensor", "is_floating_point"), _nothing),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators that slide: convolutions, pooling, patches, resizing."""
 
-from math import gcd, prod
+from fractions import Fraction
+from math import floor, gcd, prod
 
 from convsmith.analysis.reach import Reach
 from convsmith.analysis.spreading.step import Answer, Rule, Step
@@ -119,8 +120,6 @@ def _resize(step: Step) -> Answer:
     found = step.first()
     spatial = len(step.shape) - 2
     reach = 2 if "cubic" in step.name else 1
-    if step.name.startswith("_upsample_bi") or step.name.endswith("_aa"):
-        raise Irregular("resizes with a filter whose width follows the sizes")
     for axis in range(2, 2 + spatial):
         size, wanted = found.shape[axis], step.shape[axis]
         common = gcd(size, wanted)
@@ -141,6 +140,47 @@ def _resize(step: Step) -> Answer:
             taps = [_around(whole, reach) for whole, _ in places]
         found = found.gathered(axis, advance, taps, wanted)
     return found
+
+
+def _smoothed(step: Step) -> Answer:
+    """Resizing with antialias: the filter is as wide as in / out says, at least as without.
+
+    Output j reads from floor(c - w + 1/2) to floor(c + w + 1/2) - 1, where c = (j + 1/2) in / out
+    and w is max(1, in / out), twice that for cubic.
+    """
+    found = step.first()
+    if step.given.get("align_corners"):
+        raise Irregular("resizes between corners with a filter whose width follows the sizes")
+    reach = 2 if "cubic" in step.name else 1
+    for axis in range(2, len(step.shape)):
+        size, wanted = found.shape[axis], step.shape[axis]
+        scale, common = Fraction(size, wanted), gcd(size, wanted)
+        width = reach * max(scale, Fraction(1))
+        middles = [(Fraction(1, 2) + j) * scale + Fraction(1, 2) for j in range(wanted // common)]
+        taps = [list(range(floor(c - width), floor(c + width))) for c in middles]
+        found = found.gathered(axis, size // common, taps, wanted)
+    return found
+
+
+def _folded(step: Step) -> Answer:
+    """col2im: (N, C kh kw, places) to (N, C, H, W), where patches overlap they are added."""
+    given, found = step.given, step.first()
+    pairs = [given[name] for name in ("kernel_size", "stride", "padding", "dilation")]
+    axes = [TransposedAxis(k, s, p, p, d) for k, s, p, d in zip(*pairs, strict=True)]
+    sizes_out = step.shape[-2:]
+    places = [
+        (n + 2 * axis.before - axis.span) // axis.stride + 1
+        for n, axis in zip(sizes_out, axes, strict=True)
+    ]
+    taps = [axis.kernel for axis in axes]
+    channels = found.shape[1] // prod(taps)
+    apart = found.reshaped((found.shape[0], channels, *taps, *places))
+    if apart.matters(2) or apart.matters(3):
+        raise Irregular("puts patches together that were cut before")
+    image = apart.without_axis(2).without_axis(2)
+    for place, (axis, length) in enumerate(zip(axes, sizes_out, strict=True), 2):
+        image = image.gathered(place, 1, [list(axis.reads(j)) for j in range(axis.stride)], length)
+    return image
 
 
 def _around(whole: int, reach: int) -> list[int]:
@@ -184,6 +224,8 @@ WINDOWS: dict[str, Rule] = {
     **{f"max_pool{n}_with_indices": _pool for n in _DIMENSIONS},
     **{f"adaptive_{kind}_pool{n}": _adaptive for kind in ("avg", "max") for n in _DIMENSIONS},
     "im2col": _patches,
+    "col2im": _folded,
+    **dict.fromkeys(("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"), _smoothed),
     **{f"upsample_nearest{n}": _resize for n in _DIMENSIONS},
     **{f"_upsample_nearest_exact{n}": _resize for n in _DIMENSIONS},
     **dict.fromkeys(

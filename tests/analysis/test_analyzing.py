@@ -155,6 +155,20 @@ def test_a_planned_network_is_analysed_convolution_by_convolution() -> None:
     assert families == ["pointwise", "depthwise"]
 
 
+def test_whole_numbers_in_a_buffer_may_be_asked_for() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("width", torch.tensor(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.pad(x, (int(self.width), 0)) * self.width.item()
+
+    assert cs.analyze(Padded(), (1, 2, 5)).layers[-1].output == (1, 2, 8)
+    with pytest.raises(CaptureError, match=r"at module '' \(test_analyzing.py:.*shapes alone"):
+        cs.analyze(Padded().to("meta"), (1, 2, 5))
+
+
 def test_saved_and_planned_networks_keep_the_names_of_modules(tmp_path) -> None:
     inner = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
     model = nn.Sequential(OrderedDict(stem=inner, head=nn.Conv2d(8, 4, 1)))

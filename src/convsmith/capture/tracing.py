@@ -30,6 +30,7 @@ from convsmith.capture.quiet import quiet
 from convsmith.capture.retelling import retell
 from convsmith.errors import ArgumentError, CaptureError
 
+_MOST_ASKED = 64  # numbers of a buffer
 _HERE = Path(__file__).parents[1]
 # Whose lines say nothing to the reader: torch's and this library's, its networks excepted.
 _OUTSIDE = tuple(str(p) for p in (Path(torch.__file__).parent, _HERE / "capture", _HERE / "convs"))
@@ -148,12 +149,22 @@ def _weightless(model: nn.Module, mode: FakeTensorMode, home: torch.device) -> n
         ) from error
 
 
+def _may_be_asked(tensor: Tensor) -> bool:
+    """A few whole numbers that a model may compute sizes from: they keep their values."""
+    is_whole = not (tensor.is_floating_point() or tensor.is_complex())
+    return is_whole and not tensor.is_meta and tensor.numel() <= _MOST_ASKED
+
+
 def _without_numbers(tensor: Tensor, mode: FakeTensorMode, home: torch.device) -> Tensor:
     device = home if tensor.is_meta else tensor.device
     with mode:
-        fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+        fake: Any = torch.empty_strided(
+            tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device
+        )
         if isinstance(tensor, nn.Parameter):
             return nn.Parameter(fake, requires_grad=tensor.requires_grad)
+    if _may_be_asked(tensor):
+        fake.constant = tensor.detach().clone()
     return fake
 
 

@@ -205,8 +205,6 @@ def _dense_prediction() -> Iterator[Definition]:
         size = 384 if name in ("DPT", "ZoeDepth") else 518
         yield _pair(f"{name}ForDepthEstimation", f"{name}Config", (1, 3, size, size))
     yield _pair("DPTForSemanticSegmentation", "DPTConfig", (1, 3, 384, 384))
-    yield _pair("DPTForDepthEstimation", "DPTConfig", (1, 3, 384, 384), is_hybrid=True)
-    yield _pair("BeitForSemanticSegmentation", "BeitConfig")
     yield _pair("Data2VecVisionForSemanticSegmentation", "Data2VecVisionConfig")
     yield _pair("UperNetForSemanticSegmentation", "UperNetConfig", (1, 3, 512, 512))
     yield _pair("UperNetForSemanticSegmentation", "UperNetConfig", use_auxiliary_head=False)
@@ -269,7 +267,6 @@ def _sounds() -> Iterator[Definition]:
     yield _pair("EncodecModel", "EncodecConfig", (1, 1, 24000))
     yield _pair("DacModel", "DacConfig", (1, 1, 16384))
     yield _pair("MimiModel", "MimiConfig", (1, 1, 24000), num_hidden_layers=2)
-    yield _pair("WhisperModel", "WhisperConfig", (1, 80, 3000), num_hidden_layers=2)
 
 
 def definitions() -> list[Definition]:

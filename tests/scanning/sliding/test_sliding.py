@@ -206,6 +206,12 @@ def test_padding_that_follows_the_size_is_the_same_on_every_tile(size: int) -> N
         assert torch.equal(run_tiles(net, plan, image), net(image))
 
 
+def test_padding_that_follows_the_size_is_felt() -> None:
+    found = sliding(cs.Conv1d(1, 1, 3, stride=2, padding="same"), 1, [65])
+    assert found.is_padded([64])
+    assert found.is_padded([65])
+
+
 class Skip(nn.Module):
     """Resized to its neighbour's size: twice as large, unless that size is odd."""
 

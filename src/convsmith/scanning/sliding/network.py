@@ -10,6 +10,7 @@ from torch import nn
 from convsmith.analysis.memory import peak_bytes
 from convsmith.analysis.operators import sizes
 from convsmith.capture import spelt_out
+from convsmith.errors import UnsupportedError
 from convsmith.scanning.sliding.comparing import check_alike
 from convsmith.scanning.sliding.reading import Reading, Row
 from convsmith.scanning.sliding.result import AxisSliding
@@ -49,9 +50,13 @@ class Sliding:
         """Whether any output of an image of these sizes depends on what lies beyond its edges.
 
         Where none of a classifier's native image does, its map on a large image holds its answers
-        to every crop; else the map sees real neighbours where a crop sees padding.
+        to every crop; else the map sees real neighbours where a crop sees padding. Padding that
+        follows the size is felt if it is another than on the image that this was found for.
         """
-        pairs = zip(self.axes, space, self.outputs(space), strict=True)
+        try:
+            pairs = zip(self.axes, space, self.outputs(space), strict=True)
+        except UnsupportedError:
+            return True
         return any(axis.is_padded(size, outputs) for axis, size, outputs in pairs)
 
     def live_bytes(self, space: Sequence[int], batch: int = 1) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from convsmith import models as models
     from convsmith.analysis import analyze as analyze
     from convsmith.convs import *  # noqa: F403  (the list of families is kept there alone)
+    from convsmith.convs.swapping import swap as swap
     from convsmith.rewrite import densify as densify
     from convsmith.rewrite import load as load
     from convsmith.rewrite import optimize as optimize
@@ -27,6 +28,7 @@ _ROOM_OF_TASK = {
     "load": "rewrite",
     "optimize": "rewrite",
     "scan": "scanning",
+    "swap": "convs.swapping",
     "to_fully_convolutional": "rewrite",
 }
 

@@ -76,3 +76,16 @@ def test_what_cannot_be_measured_says_why() -> None:
         cs.analyze(model, (1, 3, 8, 8), measure=True)
     with pytest.raises(ArgumentError, match="Dice ran 2 operators when it was run for real"):
         cs.analyze(Dice().eval(), (1, 3), measure=True)
+
+
+def test_a_planned_network_is_timed_by_its_own_kernels() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(8, 16, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU6()
+    )
+    planned = cs.optimize(model, torch.zeros(1, 8, 16, 16), timing=False)
+    found = cs.analyze(planned.model, (1, 8, 16, 16), measure=True)
+    times = {layer.name: layer.time.ms for layer in found.layers if layer.time}
+    assert min(times[name] for name in ("0", "2")) > 0
+    # What the kernel applies on its way costs nothing of its own.
+    assert {ms for name, ms in times.items() if "relu" in name or "hardtanh" in name} == {0}
+    assert any("share its time by MACs" in note for note in found.notes)

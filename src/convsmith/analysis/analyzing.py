@@ -70,7 +70,7 @@ def analyze(
     keywords = {name: _input(model, value) for name, value in (kwargs or {}).items()}
     traced = trace(spelt_out(model), args, keywords)
     top = ceiling() if measure else None
-    rows = layers_of(traced, measured(traced, args, keywords) if measure else None, top)
+    rows = layers_of(traced, measured(traced, model, args, keywords) if measure else None, top)
     layers = [layer for _, layer in rows]
     total = _total(traced, layers)
     drawn: dict[int, Pictures] = {}
@@ -168,7 +168,9 @@ def _total(traced: Traced, layers: Sequence[Layer]) -> Total:
 def _notes(traced: Traced, total: Total, is_measured: bool) -> list[str]:
     notes = []
     if is_measured:
-        notes.append("times are medians, operator by operator, as torch runs them")
+        notes.append("times are medians, operator by operator")
+        if any("chain" in node.meta for node in traced.graph.nodes):
+            notes.append("convolutions that a kernel computes in one pass share its time by MACs")
     if traced.was_training:
         notes.append("the model is in training mode; its inference path is analysed")
     if total.uncounted:

@@ -33,10 +33,13 @@ def spelt_out(model: nn.Module) -> nn.Module:
 
 
 def _spell_out(graph: Graph) -> None:
-    for node in list(graph.nodes):
+    for number, node in enumerate(list(graph.nodes)):
         if is_chain(node):
+            before = node.prev
             with graph.inserting_before(node):
                 result = _operators_of(graph, *node.args)
+            while (before := before.next) is not node:
+                before.meta["chain"] = number
             result.meta = {**node.meta, **result.meta}
             node.replace_all_uses_with(result)
             graph.erase_node(node)

@@ -9,8 +9,9 @@ from torch import fx
 from convsmith.capture.graph import module_path
 from convsmith.capture.network import Network
 
-# The path of a module, and where the user's own code called it, as far as they are known.
-Telling = Callable[[str, str], None]
+# The path of a module, where the user's own code called it, and the number of the chain that the
+# node was spelt out from, as far as they are known.
+Telling = Callable[[str, str, int | None], None]
 
 
 def retell(
@@ -33,5 +34,5 @@ class _Teller(fx.Interpreter):
         self._telling = telling
 
     def run_node(self, n: fx.Node) -> Any:
-        self._telling(module_path(n), n.meta.get("stack_trace") or "")
+        self._telling(module_path(n), n.meta.get("stack_trace") or "", n.meta.get("chain"))
         return super().run_node(n)

@@ -41,7 +41,8 @@ class Traced:
     """One call of a model as a graph of torch's own operators, in the order they ran.
 
     Attributes:
-        graph: Nodes in the form of `Captured.graph`; `meta["val"]` holds shapes. A parameter or
+        graph: Nodes in the form of `Captured.graph`; `meta["val"]` holds shapes, `meta["chain"]`
+            the number of the chain that a planned network computes in one pass. A parameter or
             buffer is a `get_attr` node under its own name, any other tensor one without a dot.
         model: The model given, untouched.
         first_shapes: For every call of a module ("layer1.0.conv1", its second call
@@ -220,6 +221,7 @@ class _Recorder(SchemaCheckMode):
         self.graph = fx.Graph()
         self.stack: list[tuple[str, str, str]] = []
         self._line: str | None = None  # of the user's code, where a network remembers it
+        self._chain: int | None = None  # what a planner had written as one operator
         self.first_shapes: dict[str, tuple[int, ...]] = {}
         self._names = names
         self._nodes: dict[int, fx.Node] = {}
@@ -231,10 +233,10 @@ class _Recorder(SchemaCheckMode):
         self.stack.append((call, path, kind))
         self._note_first(call, given)
 
-    def tell(self, path: str, line: str) -> None:
+    def tell(self, path: str, line: str, chain: int | None) -> None:
         """Note where the next operators of a captured network came from."""
         self.stack = [(path, path, "")] if path else []
-        self._line = line
+        self._line, self._chain = line, chain
 
     def _note_first(self, call: str, given: Any) -> None:
         tensors = (leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor))
@@ -266,6 +268,8 @@ class _Recorder(SchemaCheckMode):
             "nn_module_stack": {key: (path, kind) for key, path, kind in self.stack},
             "stack_trace": _user_line(sys._getframe(1)) if self._line is None else self._line,
         }
+        if self._chain is not None:
+            node.meta["chain"] = self._chain
         if isinstance(result, Tensor):
             self._note(result, node)
         elif isinstance(result, tuple | list):

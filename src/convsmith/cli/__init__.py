@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from convsmith import __version__
-from convsmith.cli import analyze, bench, doctor, listing, optimize, train
+from convsmith.cli import analyze, bench, doctor, listing, optimize, scan, train
 from convsmith.errors import ArgumentError, ConvsmithError
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ def _options_of_all(
 
 app.command("analyze")(analyze.run)
 app.command("optimize")(optimize.run)
+app.command("scan")(scan.run)
 app.command("train")(train.run)
 app.command("bench")(bench.run)
 app.command("list")(listing.run)

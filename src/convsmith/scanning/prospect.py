@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convsmith import native
 from convsmith.analysis.memory import peak_bytes
 from convsmith.capture import Network
-from convsmith.errors import ArgumentError, ShapeError
+from convsmith.errors import ArgumentError, ShapeError, UnsupportedError
 from convsmith.scanning.plan import Output, Plan, Promise
 from convsmith.scanning.planning import Estimate, Reach, plan_scan
 from convsmith.scanning.preparing import (
@@ -184,9 +184,17 @@ def _by_sliding(
     coincide = None
     if not gives_map(model, example):
         # A layer that looks at the whole image sees more than a crop.
-        assert way.slides is not None
-        coincide = passes == 1 and not way.slides.is_padded(example.shape[2:])
+        coincide = passes == 1 and not _pads(way.slides, example)
     return replace(way, passes=passes, coincide=coincide)
+
+
+def _pads(slides: Sliding | None, example: Tensor) -> bool:
+    """Whether a classifier pads its native image."""
+    assert slides is not None
+    try:
+        return slides.is_padded(example.shape[2:])
+    except UnsupportedError:
+        return True  # by other amounts than the image: padding that follows the size
 
 
 def _moments(image: Source, steps: Mapping[str, Any], wishes: Wishes, network: Network) -> Moments:

@@ -175,6 +175,15 @@ def test_a_refusal_names_the_module_and_the_remedy() -> None:
         sliding(net, 3, [512, 512])
 
 
+def test_a_model_of_several_images_is_refused() -> None:
+    class Two(nn.Module):
+        def forward(self, left: Tensor, right: Tensor) -> Tensor:
+            return left + right
+
+    with pytest.raises(CaptureError, match=r"Two stops at .* missing 1 required positional"):
+        sliding(Two(), 3, [64, 64])
+
+
 def test_other_steps_on_other_sizes_are_refused() -> None:
     def deeper(x: Tensor) -> Tensor:
         return x.relu() if x.shape[-1] > 20_000 else x.relu().relu()

@@ -128,7 +128,16 @@ def test_a_captured_network_computes_the_same(name: str) -> None:
         assert torch.equal(y, same)
 
 
-@pytest.mark.parametrize("name", ["fsrcnn_subpixel"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fsrcnn_subpixel",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("r2plus1d", "rednet26", "resnet8", "segnet", "xception_small")
+        ),
+    ],
+)
 def test_an_optimized_network_keeps_its_outputs(name: str) -> None:
     model, x = small(name), images(name)
     optimized = optimize(model, x, timing=False)

@@ -134,13 +134,19 @@ def _plain_window(node: Node, given: dict[str, Any]) -> Windows:
     kernel = per_axis("kernel_size", list(given["kernel_size"]), count)
     stride = per_axis("stride", list(given.get("stride") or kernel), count)
     dilation = per_axis("dilation", list(given.get("dilation") or [1]), count)
-    pairs = _pairs(list(given.get("padding") or [0]), count)
+    # 'same' padding of a size that the graph leaves free is a node: as it was in the example.
+    padding = [_as_in_the_example(value) for value in given.get("padding") or [0]]
+    pairs = _pairs(padding, count)
     spatial = sizes(node.all_input_nodes[0])[-count:]
     axes = tuple(
         Axis(k, s, before, after, d)
         for k, s, d, (before, after) in zip(kernel, stride, dilation, pairs, strict=True)
     )
     return Windows(axes, spatial)
+
+
+def _as_in_the_example(value: int | Node) -> int:
+    return size_hint(value.meta["val"]) if isinstance(value, Node) else value
 
 
 def _pairs(padding: Sequence[int], axes: int) -> list[tuple[int, int]]:

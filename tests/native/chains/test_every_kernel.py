@@ -109,9 +109,38 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
     yield Chain((convolution(160, 70, 3, padding=1),)), (2, 160, 9, 7)
     yield Chain((convolution(8, 8, 31, padding=15, groups=8),)), (1, 8, 14, 14)
     yield Chain((convolution(24, 48, 3, padding=1, groups=24),), has_residual=True), (2, 24, 9, 31)
+    yield from small_groups()
     for activation in ACTIVATION:
         yield Chain((convolution(20, 20, 1, activation=activation),)), (1, 20, 4, 4)
         yield Chain((convolution(20, 20, 3, activation=activation),)), (1, 20, 4, 4)
+
+
+def small_groups() -> Iterator[tuple[Chain, tuple[int, ...]]]:
+    """As many channels out of each group as go in, with vectors that hold several or a part."""
+    for group, number in product((2, 4, 8, 16), (1, 3, 5)):
+        channels = group * number
+        plain = convolution(
+            channels,
+            channels,
+            3,
+            padding=1,
+            groups=number,
+            activation="relu" if group < 8 else "silu",
+        )
+        yield Chain((plain,), has_residual=True), (2, channels, 7, 9)
+        for size, stride, dilation in product((1, 2, 5), (1, 3), (1, 2)):
+            strided = convolution(
+                *(channels, channels, size),
+                stride=stride,
+                dilation=dilation,
+                groups=number,
+                padding=2,
+            )
+            yield Chain((strided,)), (1, channels, 9, 6)
+        high = convolution(channels, channels, 3, padding=((9, 0), (0, 9)), groups=number)
+        yield Chain((high,)), (1, channels, 3, 2)
+    yield Chain((convolution(32, 32, 3, padding=1, groups=8),)), (1, 32, 40, 61)
+    yield Chain((convolution(8, 8, (3, 40), padding=20, groups=2),)), (1, 8, 5, 200)
 
 
 def fits(chain: Chain, shape: tuple[int, ...]) -> bool:

@@ -3,4 +3,7 @@
 
 from convsmith.convs.grouped import grouped as grouped
 
+# Registers the kernel.
+from convsmith.convs.grouped import planned as _planned  # noqa: F401
+
 __all__: list[str] = []

@@ -18,6 +18,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,13 @@ from convsmith.scanning.sources import open_source, read_window
 BUDGET = 2**26
 LIMIT = 2**31
 SECONDS = 20
-ONES = np.ones(2**28, np.uint8)  # what a bomb becomes: four times the budget
 PIXELS = np.random.default_rng(0).integers(0, 200, (64, 96, 3)).astype(np.uint8)
+
+
+@cache
+def ones() -> np.ndarray:
+    """What a bomb becomes: four times the budget."""
+    return np.ones(2**28, np.uint8)
 
 
 def picture(kind: str, values: np.ndarray = PIXELS) -> bytes:
@@ -53,7 +59,7 @@ def tiff(values: np.ndarray = PIXELS, **given: Any) -> bytes:
 
 def geotiff(**given: Any) -> bytes:
     shape = {"count": 3, "height": 64, "width": 96, "dtype": "uint8", "crs": "EPSG:4326"}
-    place = {"transform": rasterio.Affine(1, 0, 0, 0, -1, 0)}
+    place = {"transform": rasterio.Affine(2, 0, 5, 0, -2, 9)}
     with rasterio.MemoryFile() as memory:
         with memory.open(driver="GTiff", **{**shape, **place, **given}) as file:
             file.write(PIXELS.transpose(2, 0, 1))
@@ -117,7 +123,7 @@ OME = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY l0 "lol">{LAUGHS}]><OME xmlns
 def bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "png, huge", lambda: png(100_000, 100_000, zlib.compress(bytes(10**6)))
     yield "png, fewer rows than it says", lambda: png(8000, 4000, zlib.compress(bytes(10**6)))
-    yield "png, more rows than it says", lambda: png(100, 100, zlib.compress(ONES))
+    yield "png, more rows than it says", lambda: png(100, 100, zlib.compress(ones()))
     yield "jpeg, huge", lambda: jpeg_of(65000, 65000)
     yield "jpeg, fewer rows than it says", lambda: jpeg_of(3000, 3000)
     yield "bmp, huge", lambda: with_size(picture("BMP"), 60000)
@@ -129,10 +135,10 @@ def bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "tiff, huge tiles", lambda: with_tags(tiff(**TILED), TileWidth=2**16, TileLength=2**16)
     yield "tiff, laughing", lambda: tiff(description=OME)
     for name, pack in {
-        "zlib": lambda: zlib.compress(ONES),
-        "zstd": lambda: imagecodecs.zstd_encode(ONES),
-        "lzw": lambda: imagecodecs.lzw_encode(ONES[: 2**26]),
-        "jpeg": lambda: imagecodecs.jpeg_encode(ONES.reshape(2**14, 2**14)),
+        "zlib": lambda: zlib.compress(ones()),
+        "zstd": lambda: imagecodecs.zstd_encode(ones()),
+        "lzw": lambda: imagecodecs.lzw_encode(ones()[: 2**26]),
+        "jpeg": lambda: imagecodecs.jpeg_encode(ones().reshape(2**14, 2**14)),
     }.items():
         yield (
             f"tiff, {name} tile that becomes more",
@@ -148,7 +154,7 @@ def bombs() -> Iterator[tuple[str, Callable[[], bytes]]]:
         "geotiff, tile that becomes more",
         lambda: with_segment(
             geotiff(tiled=True, blockxsize=32, blockysize=32, compress="deflate"),
-            zlib.compress(ONES),
+            zlib.compress(ones()),
         ),
     )
 
@@ -158,9 +164,9 @@ FLAT: dict[str, Any] = {"shape": (3, 64, 96), "chunks": (1, 32, 32), "dtype": "u
 
 def zarr_bombs(folder: Path) -> Iterator[tuple[str, Path]]:
     codecs = {
-        "zstd": (zarr.codecs.ZstdCodec(), Zstd().encode(ONES)),
-        "blosc": (zarr.codecs.BloscCodec(), Blosc().encode(ONES)),
-        "gzip": (zarr.codecs.GzipCodec(), gzip.compress(ONES.tobytes())),
+        "zstd": (zarr.codecs.ZstdCodec(), Zstd().encode(ones())),
+        "blosc": (zarr.codecs.BloscCodec(), Blosc().encode(ones())),
+        "gzip": (zarr.codecs.GzipCodec(), gzip.compress(ones().tobytes())),
     }
     for name, (codec, bomb) in codecs.items():
         path = folder / f"{name}.zarr"
@@ -209,18 +215,23 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed[: chance.randrange(len(data))] if chance.random() < 0.2 else changed)
 
 
-def attempt(name: str, path: Path) -> None:
-    before = restarted_peak()
-    signal.alarm(SECONDS)
+def tried(path: Path) -> tuple[str, str]:
+    """What comes of opening a file and reading its corner, and the message."""
     try:
         source = open_source(path, budget=BUDGET)
         corner = tuple(slice(0, min(size, 200)) for size in source.shape[1:])
         read_window(source, corner, nan="allow")
-        came, message = "read", ""
+        return "read", ""
     except ConvsmithError as error:
-        came, message = "refused", str(error)
+        return "refused", str(error)
     except BaseException as error:
-        came, message = "wrong", repr(error)
+        return "wrong", repr(error)
+
+
+def attempt(name: str, path: Path) -> None:
+    before = restarted_peak()
+    signal.alarm(SECONDS)
+    came, message = tried(path)
     signal.alarm(0)
     grown = memory("VmHWM") - before
     message = message.replace(str(path), "").replace("\n", " ")

@@ -3,12 +3,16 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given as of
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from convsmith.errors import ArgumentError, FormatError, UnsupportedError
 from convsmith.scanning.sources.files.tiff import TiffSource
@@ -82,6 +86,36 @@ def test_every_layout(tmp_path: Path, layout: str, dtype: type) -> None:
     else:
         whole = values if layout in FIRST else values[np.newaxis]
     assert_reads(source, whole)
+
+
+@settings(max_examples=20)
+@of(
+    size=st.tuples(st.integers(2, 70), st.integers(2, 70)),
+    tile=st.none() | st.tuples(st.sampled_from([16, 32, 48]), st.sampled_from([16, 64])),
+    rows=st.integers(1, 80),
+    layout=st.sampled_from(["grey", "colour", "planes", "stack"]),
+    packing=st.sampled_from([{}, {"compression": "zlib"}, {"compression": "zlib", "predictor": 2}]),
+    dtype=st.sampled_from([np.uint8, np.uint16, np.int32]),
+    order=st.sampled_from("<>"),
+)
+def test_any_window_of_any_tiff(
+    size: tuple[int, int],
+    tile: tuple[int, int] | None,
+    rows: int,
+    layout: str,
+    packing: dict[str, Any],
+    dtype: type,
+    order: Any,
+) -> None:
+    shapes = {"grey": size, "colour": (*size, 3), "planes": (3, *size), "stack": (3, *size)}
+    values = image(*shapes[layout], dtype=dtype)
+    given = {**(GREY if layout in ("grey", "stack") else RGB), **packing, "byteorder": order}
+    given |= {"tile": tile} if tile else {"rowsperstrip": rows}
+    given |= {"planarconfig": "separate"} if layout == "planes" else {}
+    whole = values.transpose(2, 0, 1) if layout == "colour" else values
+    with TemporaryDirectory() as folder:
+        source = TiffSource(saved(Path(folder), values, **given))
+        assert_reads(source, whole[np.newaxis] if layout in ("grey", "stack") else whole, tries=8)
 
 
 def test_jpeg_tiles_are_those_of_tifffile(tmp_path: Path) -> None:

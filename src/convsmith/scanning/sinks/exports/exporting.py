@@ -99,9 +99,10 @@ def _check_finished(store: Store) -> None:
 
 def _write_npy(store: Store, path: Path, part: str) -> None:
     array = store.arrays[part]
-    whole = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=array.shape)
-    inside = store.lettering.inside(whole)
+    np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=array.shape)
     for number in range(len(store.plan)):
         window = store.plan.tile(number).write
-        inside[(slice(None), *window)] = store.read(window, part=part)
-    whole.flush()
+        # Mapped anew for each tile: what one mapping has touched counts as this process's memory.
+        whole = np.lib.format.open_memmap(path, mode="r+")
+        store.lettering.inside(whole)[(slice(None), *window)] = store.read(window, part=part)
+        del whole

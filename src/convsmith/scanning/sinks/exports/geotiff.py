@@ -47,7 +47,7 @@ def write_geotiff(
     }
     if place is not None:
         profile |= {"crs": place.crs or None, "transform": rasterio.Affine(*place.transform)}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=max(budget, 2**20)):
         # An image without coordinates gives a map without.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(path, "w", **profile) as file:

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scan` against the network itself, against a loop over crops, and against sliding windows.
+
+The ways take turns, in one process; medians of rounds. Run it by hand, with the `bench` extra:
+
+    of its own speed   time of the network on one large tile, per input pixel, over that of the scan
+                       less its halos: what reading, cutting, writing and syncing leave
+    crop loop          the classifier on every crop a stride apart, in batches of 16; timed on the
+                       first crops, 64 at most, and multiplied
+    MONAI              windows that overlap by a quarter, blended; the largest difference of each
+                       way from the network on the whole image
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor, nn
+
+import convsmith as cs
+from convsmith.scanning.plan import Plan
+
+ROUNDS = 5
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def scanned(network: nn.Module, image: Tensor, **options: Any) -> tuple[float, Plan, Tensor]:
+    """The time from the plan to the last durable tile; the plan; the scores."""
+    began = []
+    with tempfile.TemporaryDirectory() as parent:
+        result = cs.scan(
+            network,
+            image,
+            f"{parent}/scores",
+            preprocess=None,
+            threads=torch.get_num_threads(),
+            announce=lambda _: began.append(time.perf_counter()),
+            **options,
+        )
+        spent = time.perf_counter() - began[0]
+        scores = result.store.read(tuple(slice(0, n) for n in result.plan.outputs))
+    return spent, result.plan, torch.from_numpy(scores)
+
+
+def classifier(name: str, size: int, side: int, core: int, **options: Any) -> dict[str, Any]:
+    """A scan against its network's own speed, and against the loop over crops."""
+    torch.manual_seed(0)
+    model = cs.models.create(name, **options)
+    channels = model.preprocess.channels
+    example = torch.zeros(1, channels, size, size)
+    sliding = cs.to_fully_convolutional(model, example)
+    image = torch.rand(channels, side, side)
+    crops = image[:, : 8 * size, :].unfold(1, size, size).unfold(2, size, size)
+    crops = crops.permute(1, 2, 0, 3, 4).reshape(-1, channels, size, size)[:64].contiguous()
+
+    own, ours, loop = [], [], []
+    for _ in range(ROUNDS):
+        spent, plan, _ = scanned(model, image, example=example, core=core)
+        tile = image[None, :, : plan.axes[0].length, : plan.axes[1].length]
+        with torch.inference_mode():
+            own.append(seconds(lambda: sliding(tile)) / tile[0, 0].numel())  # noqa: B023
+            loop.append(seconds(lambda: [model(part) for part in crops.split(16)]) / len(crops))
+        ours.append(spent)
+    axes = plan.axes
+    read = axes[0].inputs_read * axes[1].inputs_read
+    outputs = plan.outputs[0] * plan.outputs[1]
+    return {
+        "case": f"{name} {options or ''} over {side} x {side}, {len(plan)} tiles",
+        "scan (s)": round(median(ours), 3),
+        "of its own speed": round(median(o * read / s for o, s in zip(own, ours, strict=True)), 2),
+        "halos": round(read / image[0].numel() - 1, 3),
+        "crops": outputs,
+        "times the crop loop": round(
+            median(c * outputs / s for c, s in zip(loop, ours, strict=True)), 1
+        ),
+    }
+
+
+def segmentation(side: int, core: int) -> dict[str, Any]:
+    """A scan against MONAI's sliding windows, by the same network on the same image."""
+    torch.manual_seed(0)
+    network = cs.models.create("unet_small").eval()
+    for layer in network.modules():  # statistics as a trained network has them: not all alike
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.uniform_(-0.2, 0.2)  # type: ignore[union-attr]
+    image = torch.rand(1, side, side)
+    ours, windows = [], []
+    tiled = values = torch.empty(0)
+    for _ in range(ROUNDS):
+        spent, _, tiled = scanned(network, image, example=torch.zeros(1, 1, 64, 64), core=core)
+        ours.append(spent)
+        with torch.inference_mode():
+            start = time.perf_counter()
+            values = sliding_window_inference(image[None], (core, core), 1, network, overlap=0.25)
+            windows.append(time.perf_counter() - start)
+    with torch.inference_mode():
+        whole = network(image[None])[0]
+    return {
+        "case": f"unet_small over {side} x {side}, windows of {core}",
+        "scan (s)": round(median(ours), 3),
+        "MONAI (s)": round(median(windows), 3),
+        "largest score": float(whole.abs().max()),
+        "difference of the scan": float((tiled - whole).abs().max()),
+        "difference of MONAI": float((values[0] - whole).abs().max()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    torch.set_num_threads(parser.parse_args().threads)
+    for row in (
+        classifier("lenet5", 32, 1024, 128, output="linear"),
+        classifier("vgg16", 224, 2016, 32, width=0.25),
+        segmentation(1024, 256),
+        segmentation(1024, 512),
+    ):
+        print(json.dumps(row, indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()

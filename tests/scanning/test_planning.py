@@ -9,15 +9,15 @@ import pytest
 
 from convsmith.errors import ArgumentError, ShapeError
 from convsmith.scanning.plan import Plan
-from convsmith.scanning.planning import Estimate, Reach, plan_scan
+from convsmith.scanning.planning import Estimate, UncutAxis, plan_scan
 
 MIB = 1 << 20
 FACTS: dict[str, Any] = {"in_channels": 3, "out_channels": 5}
 
 
-def reach(size: int, rf: int = 101, period: int = 8) -> Reach:
+def uncut_axis(size: int, rf: int = 101, period: int = 8) -> UncutAxis:
     """A network that keeps the size, with so wide a receptive field."""
-    return Reach(size=size, outputs=size, stride=1, a=-(rf // 2), b=rf // 2, period=period)
+    return UncutAxis(size=size, outputs=size, stride=1, a=-(rf // 2), b=rf // 2, period=period)
 
 
 def alive(lengths: Sequence[int], tiles: int) -> int:
@@ -27,7 +27,7 @@ def alive(lengths: Sequence[int], tiles: int) -> int:
 
 def planned(memory: int, size: int = 50_000, **wishes: Any) -> tuple[Plan, Estimate]:
     return plan_scan(
-        (reach(size), reach(size)),
+        (uncut_axis(size), uncut_axis(size)),
         live_bytes=alive,
         weight_bytes=10 * MIB,
         memory=memory,
@@ -77,6 +77,6 @@ def test_what_does_not_fit_is_refused_with_what_it_would_take() -> None:
 
 
 def test_an_image_smaller_than_one_output_is_refused() -> None:
-    small = Reach(size=20, outputs=0, stride=4, a=0, b=31, period=4)
+    small = UncutAxis(size=20, outputs=0, stride=4, a=0, b=31, period=4)
     with pytest.raises(ShapeError, match="is smaller than what one output looks at"):
         plan_scan((small,), live_bytes=alive, weight_bytes=0, memory=1000 * MIB, **FACTS)

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 from typing import Any
 
@@ -20,14 +21,16 @@ _PROCESS = 500 << 20  # Python, torch and the libraries, before any work
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
-    """What one axis of the network needs: its outputs on the whole image, and its cone."""
+class UncutAxis:
+    """An axis of the image before it is cut: the network's outputs along the whole of it, and what
+    each of them depends on.
+    """
 
     size: int
     outputs: int
-    stride: Any
-    a: Any
-    b: Any
+    stride: Fraction | int
+    a: Fraction | int
+    b: Fraction | int
     period: int
     least: int = 1
 
@@ -71,7 +74,7 @@ class Estimate:
 
 
 def plan_scan(
-    reaches: Sequence[Reach],
+    uncut: Sequence[UncutAxis],
     *,
     live_bytes: Callable[[Sequence[int], int], int],
     weight_bytes: int,
@@ -83,7 +86,7 @@ def plan_scan(
     """The plan of a scan, and what it will cost.
 
     Args:
-        reaches: What the network needs, axis by axis.
+        uncut: What the network needs, axis by axis.
         live_bytes: Of the lengths of a read and a number of tiles, the bytes of activations alive
             at once.
         weight_bytes: Of the network's numbers.
@@ -97,9 +100,9 @@ def plan_scan(
 
     Cost: a call of `live_bytes` for each size that is tried; no tile is listed.
     """
-    if min(reach.outputs for reach in reaches) < 1:
+    if min(axis.outputs for axis in uncut) < 1:
         raise ShapeError(
-            f"scan: an image of {[reach.size for reach in reaches]} is smaller than what one "
+            f"scan: an image of {[axis.size for axis in uncut]} is smaller than what one "
             "output looks at; give a larger image"
         )
 
@@ -112,7 +115,7 @@ def plan_scan(
 
     chosen: tuple[Plan, Estimate] | None = None
     least = 0
-    for axes in _candidates(reaches, core):
+    for axes in _candidates(uncut, core):
         count = batch or _together(axes)
         while count > 1 and needed(axes, count) > memory and batch is None:
             count -= 1
@@ -132,15 +135,15 @@ def plan_scan(
 
 
 def _candidates(
-    reaches: Sequence[Reach], core: Sequence[int] | None
+    uncut: Sequence[UncutAxis], core: Sequence[int] | None
 ) -> Iterator[tuple[AxisPlan, ...]]:
     """Tiles from small to large."""
     if core is not None:
-        yield tuple(reach.with_core(size) for reach, size in zip(reaches, core, strict=True))
+        yield tuple(axis.with_core(size) for axis, size in zip(uncut, core, strict=True))
         return
     before = None
     for side in _SIDES:
-        axes = tuple(reach.cut(side) for reach in reaches)
+        axes = tuple(axis.cut(side) for axis in uncut)
         if axes != before:
             yield axes
         before = axes

@@ -16,7 +16,7 @@ from convsmith.analysis.memory import peak_bytes
 from convsmith.capture import Network
 from convsmith.errors import ArgumentError, ShapeError, UnsupportedError
 from convsmith.scanning.plan import Output, Plan, Promise
-from convsmith.scanning.planning import Estimate, Reach, plan_scan
+from convsmith.scanning.planning import Estimate, UncutAxis, plan_scan
 from convsmith.scanning.preparing import (
     CROPS_AT_ONCE,
     digests_of,
@@ -103,7 +103,7 @@ class _Way:
     """How one of the promises is kept: what runs, and what it needs of the image."""
 
     network: Network
-    reaches: tuple[Reach, ...]
+    uncut: tuple[UncutAxis, ...]
     out_channels: int
     live_bytes: Callable[[Sequence[int], int], int]
     coincide: bool | None
@@ -140,7 +140,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
     digests = digests_of(way.network)
     core = (wishes.core,) * len(space) if isinstance(wishes.core, int) else wishes.core
     plan, estimate = plan_scan(
-        way.reaches,
+        way.uncut,
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
         memory=wishes.memory,
@@ -201,7 +201,7 @@ def _moments(image: Source, steps: Mapping[str, Any], wishes: Wishes, network: N
     """The moments of a network's map of the image, read tile by tile."""
     way = _sliding(network, image)
     plan, _ = plan_scan(
-        way.reaches,
+        way.uncut,
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
         memory=wishes.memory,
@@ -221,8 +221,8 @@ def _sliding(network: Network, image: Source) -> _Way:
     outputs = slides.outputs(space)
     return _Way(
         network=network,
-        reaches=tuple(
-            Reach(
+        uncut=tuple(
+            UncutAxis(
                 size=size,
                 outputs=number,
                 stride=axis.stride,
@@ -258,8 +258,8 @@ def _by_crops(model: nn.Module, example: Tensor, space: Sequence[int], wishes: W
         answer = network(example)
     return _Way(
         network=network,
-        reaches=tuple(
-            Reach(
+        uncut=tuple(
+            UncutAxis(
                 size=size,
                 outputs=(size - native) // stride + 1,
                 stride=stride,

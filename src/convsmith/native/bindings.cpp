@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "dispatch.h"
+#include "pages.h"
 
 namespace nb = nanobind;
 using namespace convsmith;
@@ -95,6 +96,7 @@ NB_MODULE(_core, m) {
   m.def("run", &run);
   m.def("run_rows", &run_rows);
   m.def("sampled_fingerprints", &sampled_fingerprints);
+  m.def("ask_for_huge_pages", &ask_for_huge_pages);
   m.def("target_names", &target_names, nb::arg("only_supported"));
   m.def("kernel_names", &kernel_names);
   m.def("use_target", [](const char* name) { use_target_named(name); });

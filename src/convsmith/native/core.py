@@ -115,6 +115,12 @@ def sampled_fingerprints(addresses_and_counts: "array[int]") -> int:
     return found
 
 
+def ask_for_huge_pages(memory: torch.Tensor) -> None:
+    """Ask the system for pages of 2 MB under memory that has not been written yet."""
+    if _core is not None:
+        _core.ask_for_huge_pages(memory.data_ptr(), memory.nbytes)
+
+
 def new_output(
     like: torch.Tensor,
     shape: tuple[int, ...],

@@ -21,8 +21,12 @@ constexpr int kTileRows = kLanes == 16 ? 14 : 6;
 // A panel of this depth takes 16 KB: half of the first cache, where every row tile finds it.
 constexpr std::int64_t kDepthBlock = 16384 / (kPanel * sizeof(float));
 
-// Panels of more floats than these, half a megabyte, do not stay in the second cache.
-constexpr std::int64_t kKeptFloats = 1 << 17;
+// Where a tile multiplies 28 times for each two vectors of the panel, these may as well come from
+// the second cache: sums that wait in y for the next block of depth would cost more.
+constexpr std::int64_t kProductDepth = kLanes == 16 ? 4 * kDepthBlock : kDepthBlock;
+
+// Whether panels of so many floats stay in the second cache, beside the rows that pass over them.
+inline bool are_kept(std::int64_t floats) { return floats <= second_cache_floats() / 2; }
 
 // Rows that pass over all panels together: they stay in the second cache.
 constexpr std::int64_t kStripRows = kTileRows * (96 / kTileRows);
@@ -54,6 +58,18 @@ struct Stretches {
   std::int64_t count;
 };
 
+// What is read after a tile, and fetched while its sums are made, a few lines of 64 bytes for each
+// 16 of depth: all at once they would have to wait for each other, and the tile for them. A dozen
+// rows side by side are more streams than a processor follows by itself.
+struct Ahead {
+  std::int64_t rows = 0;         // floats from the tile's rows to those of the next; 0: none
+  const float* panel = nullptr;  // the first line of the tile's share in a panel that comes next
+  std::int64_t panel_lines = 0;  // of that share, for each 16 of depth
+
+  bool is_empty() const { return rows == 0 && panel_lines == 0; }
+};
+constexpr std::int64_t kLine = 64 / sizeof(float);
+
 // Sums of a few rows by one or two vectors of columns. Loops over it unroll: it lives in registers.
 template <int num_rows, int num_vectors>
 struct Tile {
@@ -61,20 +77,29 @@ struct Tile {
 
   // sums += rows * panel, over the stretches
   [[gnu::always_inline]] void add_products(const float* const* rows, const float* panel,
-                                           const Stretches& stretches) {
+                                           const Stretches& stretches, Ahead ahead) {
     // A copy whose address nobody takes: the compiler keeps it in registers.
     Vec in_registers[num_rows][num_vectors];
     for_each([&](Vec& sum, int r, int v) { in_registers[r][v] = sum; });
     for (std::int64_t i = 0; i < stretches.count; ++i) {
       const auto [begin, end, shift] = stretches.first[i];
-      for (std::int64_t k = begin; k < end; ++k) {
-        Vec columns[num_vectors];
-        for (int v = 0; v < num_vectors; ++v) columns[v] = load(panel + k * kPanel + v * kLanes);
+      const std::int64_t step = ahead.is_empty() ? end - begin : kLine;
+      for (std::int64_t line = begin; line < end; line += step) {
+        if (ahead.rows != 0)
+          for (int r = 0; r < num_rows; ++r)
+            __builtin_prefetch(rows[r] + line + shift + ahead.rows);
+        for (std::int64_t i = 0; i < ahead.panel_lines; ++i, ahead.panel += kLine)
+          __builtin_prefetch(ahead.panel, 0, 2);
+        const std::int64_t line_end = std::min(line + step, end);
+        for (std::int64_t k = line; k < line_end; ++k) {
+          Vec columns[num_vectors];
+          for (int v = 0; v < num_vectors; ++v) columns[v] = load(panel + k * kPanel + v * kLanes);
 #pragma GCC unroll 14
-        for (int r = 0; r < num_rows; ++r) {
-          const Vec value = broadcast(rows[r][k + shift]);
-          for (int v = 0; v < num_vectors; ++v)
-            in_registers[r][v] = mul_add(value, columns[v], in_registers[r][v]);
+          for (int r = 0; r < num_rows; ++r) {
+            const Vec value = broadcast(rows[r][k + shift]);
+            for (int v = 0; v < num_vectors; ++v)
+              in_registers[r][v] = mul_add(value, columns[v], in_registers[r][v]);
+          }
         }
       }
     }
@@ -107,6 +132,19 @@ struct Output {
             column_bias ? column_bias + column : nullptr,
             residual ? residual + offset : nullptr,
             activation};
+  }
+
+  template <int num_vectors>
+  [[gnu::always_inline]] void fetch(int num_rows) const {
+    for (int r = 0; r < num_rows; ++r) {
+      __builtin_prefetch(y + r * row_pitch, 1);
+      if (num_vectors > 1) __builtin_prefetch(y + r * row_pitch + kLanes, 1);
+    }
+    if (!residual) return;
+    for (int r = 0; r < num_rows; ++r) {
+      __builtin_prefetch(residual + r * row_pitch);
+      if (num_vectors > 1) __builtin_prefetch(residual + r * row_pitch + kLanes);
+    }
   }
 
   template <class Tile>
@@ -161,7 +199,7 @@ struct DepthBlock {
 
 // Calls body(DepthBlock) from the first to the last; once even if the depth is zero.
 template <class Body>
-void for_depth_blocks(std::int64_t depth, const Body& body, std::int64_t most = kDepthBlock) {
+void for_depth_blocks(std::int64_t depth, const Body& body, std::int64_t most = kProductDepth) {
   const std::int64_t number = std::max<std::int64_t>(divide_up(depth, most), 1);
   const std::int64_t size = divide_up(depth, number);
   std::int64_t begin = 0;
@@ -186,7 +224,8 @@ void with_num_rows(std::int64_t num_rows, const Body& body) {
 template <int num_vectors>
 [[gnu::noinline]] void multiply_vectors(const float* const* rows, std::int64_t num_rows,
                                         const float* panel, const Stretches& stretches,
-                                        const DepthBlock& block, const Output& output) {
+                                        const DepthBlock& block, const Output& output,
+                                        const Ahead& ahead) {
   with_num_rows(num_rows, [&](auto tile_rows) {
     Tile<tile_rows(), num_vectors> tile;
     if (block.is_first())
@@ -194,8 +233,8 @@ template <int num_vectors>
     else
       output.load_sums(tile);
     // Fetched while the sums are made.
-    for (int r = 0; r < tile_rows(); ++r) __builtin_prefetch(output.y + r * output.row_pitch, 1);
-    tile.add_products(rows, panel, stretches);
+    output.fetch<num_vectors>(tile_rows());
+    tile.add_products(rows, panel, stretches, ahead);
     if (block.is_last())
       output.finish(tile);
     else
@@ -206,7 +245,7 @@ template <int num_vectors>
 // The same where y ends inside a vector: on copies that are a panel wide.
 inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const float* panel,
                           const Stretches& stretches, std::int64_t num_columns,
-                          const DepthBlock& block, const Output& output) {
+                          const DepthBlock& block, const Output& output, const Ahead& ahead = {}) {
   float y[kTileRows * kPanel], residual[kTileRows * kPanel], column_bias[kPanel];
   const auto copy_in = [&](float* to, std::int64_t count, const float* from, std::int64_t pitch) {
     for (std::int64_t r = 0; r < count; ++r, to += kPanel, from += pitch)
@@ -222,7 +261,7 @@ inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const
                       output.residual ? residual : nullptr,
                       output.activation};
   const auto multiply = num_columns <= kLanes ? multiply_vectors<1> : multiply_vectors<2>;
-  multiply(rows, num_rows, panel, stretches, block, copies);
+  multiply(rows, num_rows, panel, stretches, block, copies, ahead);
   for (std::int64_t r = 0; r < num_rows; ++r)
     std::copy_n(y + r * kPanel, num_columns, output.y + r * output.row_pitch);
 }
@@ -230,12 +269,12 @@ inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const
 // Up to kTileRows rows by one panel, of which y may have only the first columns.
 inline void multiply_tile(const float* const* rows, std::int64_t num_rows, const float* panel,
                           const Stretches& stretches, std::int64_t num_columns,
-                          const DepthBlock& block, const Output& output) {
+                          const DepthBlock& block, const Output& output, const Ahead& ahead = {}) {
   if (num_columns >= kPanel)
-    return multiply_vectors<2>(rows, num_rows, panel, stretches, block, output);
+    return multiply_vectors<2>(rows, num_rows, panel, stretches, block, output, ahead);
   if (num_columns == kLanes)
-    return multiply_vectors<1>(rows, num_rows, panel, stretches, block, output);
-  multiply_edge(rows, num_rows, panel, stretches, num_columns, block, output);
+    return multiply_vectors<1>(rows, num_rows, panel, stretches, block, output, ahead);
+  multiply_edge(rows, num_rows, panel, stretches, num_columns, block, output, ahead);
 }
 
 // Calls body(first, count) for the tiles that `num_rows` rows are cut into.
@@ -253,14 +292,13 @@ void for_row_tiles(std::int64_t num_rows, const Body& body) {
   }
 }
 
-// The share that rows [begin, end) of num_rows have in a panel that comes next. Spread over the
-// tiles, the fetching hides behind their products; the first tile of a panel would wait for it.
-inline void fetch_share(const float* panel, std::int64_t floats, std::int64_t begin,
-                        std::int64_t end, std::int64_t num_rows) {
-  constexpr std::int64_t kLine = 64 / sizeof(float);
+// The share that rows [begin, end) of num_rows have in a panel of so many floats that comes next.
+inline Ahead share_of(const float* panel, std::int64_t floats, std::int64_t begin, std::int64_t end,
+                      std::int64_t num_rows) {
   const std::int64_t lines = divide_up(floats, kLine);
-  for (std::int64_t i = lines * begin / num_rows; i < lines * end / num_rows; ++i)
-    __builtin_prefetch(panel + i * kLine, 0, 2);
+  const std::int64_t steps = std::max<std::int64_t>(divide_up(floats / kPanel, kLine), 1);
+  const std::int64_t first = lines * begin / num_rows, last = lines * end / num_rows;
+  return {.panel = panel + first * kLine, .panel_lines = divide_up(last - first, steps)};
 }
 
 // Rows by panels, one block of depth. row_at(r) points at a row's value at block.begin; `panels`
@@ -271,22 +309,43 @@ void multiply_block(std::int64_t num_rows, const RowAt& row_at, std::int64_t num
                     const float* panels, std::int64_t panel_pitch, const DepthBlock& block,
                     const Output& output, const float* upcoming = nullptr) {
   const Stretch all{0, block.end - block.begin, 0};
-  const bool come_from_memory = panel_pitch * divide_up(num_columns, kPanel) > kKeptFloats;
+  const auto multiply = [&](std::int64_t row, std::int64_t count, std::int64_t column,
+                            const Ahead& ahead) __attribute__((always_inline)) {
+    const float* rows[kTileRows];
+    for (std::int64_t r = 0; r < count; ++r) rows[r] = row_at(row + r);
+    multiply_tile(rows, count, panels + column / kPanel * panel_pitch, {&all, 1},
+                  num_columns - column, block, output.at(row, column), ahead);
+  };
+
+  // All panels pass over each tile, while its rows are in the first cache.
+  const std::int64_t num_panels = divide_up(num_columns, kPanel);
+  if (num_panels > 1 && are_kept(panel_pitch * num_panels)) {
+    for_row_tiles(num_rows, [&](std::int64_t first, std::int64_t count) {
+      const std::int64_t next = first + count;
+      for (std::int64_t column = 0; column < num_columns; column += kPanel) {
+        const bool is_last = column + kPanel >= num_columns && next < num_rows;
+        multiply(first, count, column,
+                 {.rows = is_last ? row_at(next) - row_at(first) : std::ptrdiff_t{0}});
+      }
+    });
+    return;
+  }
+
+  // Each panel passes over a strip of tiles.
+  const bool come_from_memory = !are_kept(panel_pitch * num_panels);
   if (come_from_memory && !block.is_last()) upcoming = panels + all.end * kPanel;
   for (std::int64_t strip = 0; strip < num_rows; strip += kStripRows) {
     const std::int64_t strip_rows = std::min(kStripRows, num_rows - strip);
-    // A single tile has nothing to hide behind: the processor fetches ahead by itself.
-    const bool fetches = strip_rows > kTileRows;
     for (std::int64_t column = 0; column < num_columns; column += kPanel) {
       const float* panel = panels + column / kPanel * panel_pitch;
       const bool has_next = come_from_memory && column + kPanel < num_columns;
       const float* const next = has_next ? panel + panel_pitch : upcoming;
+      // A single tile has nothing to hide behind: the processor fetches ahead by itself.
+      const bool fetches = next && strip_rows > kTileRows;
       for_row_tiles(strip_rows, [&](std::int64_t first, std::int64_t count) {
-        if (fetches && next) fetch_share(next, all.end * kPanel, first, first + count, strip_rows);
-        const float* rows[kTileRows];
-        for (std::int64_t r = 0; r < count; ++r) rows[r] = row_at(strip + first + r);
-        multiply_tile(rows, count, panel, {&all, 1}, num_columns - column, block,
-                      output.at(strip + first, column));
+        Ahead ahead;
+        if (fetches) ahead = share_of(next, all.end * kPanel, first, first + count, strip_rows);
+        multiply(strip + first, count, column, ahead);
       });
     }
   }

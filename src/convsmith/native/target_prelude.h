@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "cache.h"
 #include "kernel.h"
 #include "parallel.h"
 #include "scratch.h"

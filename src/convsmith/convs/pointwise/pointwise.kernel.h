@@ -177,13 +177,16 @@ inline Status pointwise_contiguous(const PointwiseArgs& a) {
       const PixelStrip strip(a, image, first, std::min(strips.size, pixels - first));
       Output part = output.at(image * a.out_channels + channel, first);
       part.row_bias = a.bias ? a.bias + channel : nullptr;
-      for_depth_blocks(a.channels, [&](const DepthBlock& block) {
-        strip.pack(block, a.stride_c, panels);
-        const float* weight = a.weight + channel * a.channels + block.begin;
-        multiply_block(
-            num_channels, [&](std::int64_t r) { return weight + r * a.channels; }, strip.count,
-            panels, kDepthBlock * kPanel, block, part);
-      });
+      for_depth_blocks(
+          a.channels,
+          [&](const DepthBlock& block) {
+            strip.pack(block, a.stride_c, panels);
+            const float* weight = a.weight + channel * a.channels + block.begin;
+            multiply_block(
+                num_channels, [&](std::int64_t r) { return weight + r * a.channels; }, strip.count,
+                panels, kDepthBlock * kPanel, block, part);
+          },
+          kDepthBlock);
     }
   };
   parallel_for(a.n * strips.number * groups.number, strips.size * groups.size * a.channels,

@@ -115,7 +115,7 @@ struct WinogradConv2d {
   const std::int64_t tiles = a.n * image_tiles;
   const std::int64_t tile_pitch = divide_up(a.channels, kLanes) * kLanes;  // in V
   const std::int64_t panels = divide_up(a.out_channels, kPanel);
-  const bool comes_from_memory = kPositions * panels * kPanel * a.channels > kKeptFloats;  // U
+  const bool comes_from_memory = !are_kept(kPositions * panels * kPanel * a.channels);  // U
 
   struct Place {
     std::int64_t image, row, column;  // of the first output

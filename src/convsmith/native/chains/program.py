@@ -25,6 +25,7 @@ from convsmith.native.chains.kernel import ChainKernel, Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.core import index_of, run_rows, sampled_fingerprints
 from convsmith.native.layout import CHANNELS_LAST
+from convsmith.native.pages import new_memory, side_by_side
 
 _LAST = CHANNELS_LAST[4]
 
@@ -157,22 +158,24 @@ class Program:
     def _pack(
         self, state: Sequence[object], weights: Sequence[Tensor], biases: Sequence[Tensor | None]
     ) -> _Packed:
-        kept, addresses = [], []
+        packed_weights: list[list[Tensor]] = []
+        packed_biases: list[list[Tensor | None]] = []
         theirs = zip(weights, biases, strict=True)
         for step in self.steps:
             mine = [next(theirs) for _ in step.chain.stages]
             _check(step.chain, mine)
             packed = step.kernel.pack(step.chain, [w.detach().contiguous() for w, _ in mine])
-            step_biases = [None if b is None else b.detach().contiguous() for _, b in mine]
-            kept += [*packed, *(b for b in step_biases if b is not None)]
-            pairs = zip(packed, step_biases, strict=True)
-            addresses.append(
-                [
-                    0 if t is None else t.data_ptr()
-                    for weight_and_bias in pairs
-                    for t in weight_and_bias
-                ]
-            )
+            packed_weights.append(packed)
+            packed_biases.append([None if b is None else b.detach().contiguous() for _, b in mine])
+        together = iter(side_by_side([w for packed in packed_weights for w in packed]))
+        packed_weights = [[next(together) for _ in packed] for packed in packed_weights]
+        addresses = [
+            [0 if t is None else t.data_ptr() for pair in zip(*step, strict=True) for t in pair]
+            for step in zip(packed_weights, packed_biases, strict=True)
+        ]
+        kept = [
+            t for of_step in (*packed_weights, *packed_biases) for t in of_step if t is not None
+        ]
         dense = [w for w in weights if w.is_contiguous() or w.is_contiguous(memory_format=_LAST)]
         samples = array("q", [number for w in dense for number in (w.data_ptr(), w.numel())])
         return _Packed(state, samples, sampled_fingerprints(samples), addresses, kept)
@@ -184,7 +187,7 @@ class Program:
             value: which for which, value in enumerate((*range(self.num_inputs), *self.outputs))
         }
         offsets, total = lay_out(list(self._lifetimes(shapes, given)))
-        memory = torch.empty(total)
+        memory = new_memory(total)
         rows, patches = array("q"), []
 
         def add(value: int | None) -> None:

@@ -24,6 +24,7 @@ from convsmith.rewrite.surgery import stored
 
 _LONGEST_CHAIN = 3
 _BUDGET_S = 0.15  # for the candidates of one problem
+_PASSES = 3  # over all problems, which share the budget
 
 Row = list[Place]
 Segment = tuple[Place, ...]
@@ -112,17 +113,23 @@ class _Planner:
         return Problem(_chain(segment), self.shapes[x], x in self.contiguous)
 
     def _time(self, rows: list[Row]) -> None:
-        """Time each distinct problem once, for all layers that pose it."""
+        """Time each distinct problem, for all layers that pose it."""
         posed = {self._problem(s): s for row in rows for s in _segments(row)}
-        for i, (problem, segment) in enumerate(posed.items(), 1):
-            if len(segment) == 1 or serving(problem, math=self.math):
-                self.progress(f"timing kernels: {i} of {len(posed)}")
+        timed = [
+            (problem, segment)
+            for problem, segment in posed.items()
+            if len(segment) == 1 or serving(problem, math=self.math)
+        ]
+        for turn in range(_PASSES):
+            for i, (problem, segment) in enumerate(timed, 1):
+                self.progress(f"timing kernels: {i} of {len(timed)}, pass {turn + 1}")
                 self.times[problem] = measured(
                     problem,
                     [self._tensor(place.weight) for place in segment],
                     [self._tensor(p.bias) if p.bias else None for p in segment],
                     math=self.math,
-                    budget_s=_BUDGET_S,
+                    budget_s=_BUDGET_S / _PASSES,
+                    earlier=self.times.get(problem),
                 )
 
     def _judge(self, rows: list[Row]) -> None:

@@ -23,13 +23,16 @@ from convsmith.errors import ArgumentError, ShapeError
 from convsmith.native.chains.chain import Chain
 from convsmith.native.chains.kernel import ChainKernel, Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
+from convsmith.native.chains.shelf import Shelf
 from convsmith.native.core import index_of, run_rows, sampled_fingerprints
 from convsmith.native.layout import CHANNELS_LAST
 
 _LAST = CHANNELS_LAST[4]
 
-# Sizes of inputs that a program keeps its rows and its memory for.
-_MOST_SIZES = 8
+# What a program keeps between two calls: rows and memory for so many sizes of inputs, or callers
+# at once, and so many bytes of memory in all. Beyond, the page faults of fresh memory disappear
+# beside what is computed in it.
+_MOST_KEPT, _MOST_BYTES = 8, 256 << 20
 
 
 class Step(NamedTuple):
@@ -71,7 +74,9 @@ class _Packed:
     fingerprint: int
     addresses: Sequence[Sequence[int]]  # of each step: weight, bias, weight, bias, ...
     kept: Sequence[Tensor]  # whose addresses these are
-    ready: dict[object, list[_Ready]] = field(default_factory=dict)
+    ready: Shelf[_Ready] = field(
+        default_factory=lambda: Shelf(most=_MOST_KEPT, most_bytes=_MOST_BYTES)
+    )
 
     def is_fresh(self, state: Sequence[object]) -> bool:
         return self.state == state and self.fingerprint == sampled_fingerprints(self.samples)
@@ -127,15 +132,9 @@ class Program:
             packed = self._packed = self._pack(state, weights, biases)
         inputs = [_laid_last(x) if i in self._laid_last else x for i, x in enumerate(inputs)]
         key = (torch.get_num_threads(), *((x.shape, x.stride()) for x in inputs))
-        if key not in packed.ready and len(packed.ready) >= _MOST_SIZES:
-            packed.ready.clear()
-        idle = packed.ready.setdefault(key, [])
-        try:
-            ready = idle.pop()
-        except IndexError:
-            ready = self._prepare(packed, inputs)
+        ready = packed.ready.take(key) or self._prepare(packed, inputs)
         results = ready.run(inputs)
-        idle.append(ready)
+        packed.ready.put(key, ready, ready.memory.nbytes)
         return results
 
     def serves(self, inputs: Sequence[Tensor]) -> bool:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from convsmith.errors import ArgumentError, ShapeError
+from convsmith.native.chains.axes import as_images, image_shape, with_axes
 from convsmith.native.chains.chain import Chain
 from convsmith.native.chains.kernel import ChainKernel, Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
@@ -73,6 +74,7 @@ class _Packed:
     samples: "array[int]"  # (address, count) of each weight that lies without gaps
     fingerprint: int
     addresses: Sequence[Sequence[int]]  # of each step: weight, bias, weight, bias, ...
+    axes: Sequence[int]  # of each output
     kept: Sequence[Tensor]  # whose addresses these are
     ready: Shelf[_Ready] = field(
         default_factory=lambda: Shelf(most=_MOST_KEPT, most_bytes=_MOST_BYTES)
@@ -111,12 +113,13 @@ class Program:
         """The chains' formulas.
 
         Args:
-            inputs: Shape (N, C, H, W), float32 on the CPU, any strides; the program `serves` them.
+            inputs: Shape (N, C, H, W), (N, C, L) or (N, C), float32 on the CPU, any strides; the
+                program `serves` them.
             weights: Of all stages of all steps, as torch has them, float32.
             biases: One for each weight, or None.
 
         Returns:
-            The outputs, channels last.
+            The outputs, channels last, each with as many axes as its chain's weights.
 
         Raises:
             ArgumentError: if another number of inputs is given.
@@ -130,16 +133,19 @@ class Program:
         packed, state = self._packed, _state(weights, biases)
         if packed is None or not packed.is_fresh(state):
             packed = self._packed = self._pack(state, weights, biases)
+        inputs = [as_images(x) for x in inputs]
         inputs = [_laid_last(x) if i in self._laid_last else x for i, x in enumerate(inputs)]
         key = (torch.get_num_threads(), *((x.shape, x.stride()) for x in inputs))
         ready = packed.ready.take(key) or self._prepare(packed, inputs)
-        results = ready.run(inputs)
+        results = [
+            with_axes(y, axes) for y, axes in zip(ready.run(inputs), packed.axes, strict=True)
+        ]
         packed.ready.put(key, ready, ready.memory.nbytes)
         return results
 
     def serves(self, inputs: Sequence[Tensor]) -> bool:
         """Whether every kernel computes its chain at these sizes, and in this dtype."""
-        shapes = tuple(tuple(x.shape) for x in inputs)
+        shapes = tuple(image_shape(x.shape) for x in inputs)
         if shapes not in self._served:
             values = self._shapes(shapes)
             if all(step.kernel.serves(step.chain, values[step.x]) for step in self.steps):
@@ -156,12 +162,14 @@ class Program:
     def _pack(
         self, state: Sequence[object], weights: Sequence[Tensor], biases: Sequence[Tensor | None]
     ) -> _Packed:
-        kept, addresses = [], []
+        kept, addresses, axes = [], [], []
         theirs = zip(weights, biases, strict=True)
         for step in self.steps:
             mine = [next(theirs) for _ in step.chain.stages]
             _check(step.chain, mine)
-            packed = step.kernel.pack(step.chain, [w.detach().contiguous() for w, _ in mine])
+            axes.append(mine[-1][0].dim())
+            ours = [as_images(w.detach()).contiguous() for w, _ in mine]
+            packed = step.kernel.pack(step.chain, ours)
             step_biases = [None if b is None else b.detach().contiguous() for _, b in mine]
             kept += [*packed, *(b for b in step_biases if b is not None)]
             pairs = zip(packed, step_biases, strict=True)
@@ -174,7 +182,9 @@ class Program:
             )
         dense = [w for w in weights if w.is_contiguous() or w.is_contiguous(memory_format=_LAST)]
         samples = array("q", [number for w in dense for number in (w.data_ptr(), w.numel())])
-        return _Packed(state, samples, sampled_fingerprints(samples), addresses, kept)
+        fingerprint = sampled_fingerprints(samples)
+        wanted = [axes[value - self.num_inputs] for value in self.outputs]
+        return _Packed(state, samples, fingerprint, addresses, wanted, kept)
 
     def _prepare(self, packed: _Packed, inputs: Sequence[Tensor]) -> _Ready:
         shapes = self._shapes([tuple(x.shape) for x in inputs])
@@ -252,7 +262,7 @@ def _state(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[o
 def _check(chain: Chain, weights_and_biases: Sequence[tuple[Tensor, Tensor | None]]) -> None:
     for (weight, bias), g in zip(weights_and_biases, chain.geometries, strict=True):
         expected = (g.out_channels, g.in_channels // g.groups, *g.kernel_size)
-        if weight.shape != expected or not _is_float_on_cpu(weight):
+        if image_shape(weight.shape) != expected or not _is_float_on_cpu(weight):
             raise ShapeError(
                 f"convolutions: a weight has shape {tuple(weight.shape)}, {weight.dtype}, on "
                 f"{weight.device}; it was planned as {expected}, float32, on the CPU; plan the "

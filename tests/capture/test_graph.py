@@ -138,3 +138,23 @@ def test_refresh_recomputes_only_what_changed(monkeypatch: pytest.MonkeyPatch) -
     captured.module.fc.bias = nn.Parameter(torch.zeros(7))
     captured.refresh()
     assert head.meta["val"].shape[1] == 7
+
+
+def test_a_twin_takes_its_shapes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = capture(Residual().eval(), randn(2, 3, 8, 8))
+    twin = captured.copy()
+    twin.module.double()
+    monkeypatch.setattr(_Shapes, "call_function", lambda *_: pytest.fail("a shape was computed"))
+    twin.refresh(twin_of=captured)
+    for own, theirs in zip(twin.graph.nodes, captured.graph.nodes, strict=True):
+        wide, known = own.meta.get("val"), theirs.meta.get("val")
+        if isinstance(wide, torch.Tensor) and isinstance(known, torch.Tensor):
+            assert wide.dtype == torch.float64
+            assert wide.shape == known.shape
+    twin.refresh()  # nothing has changed since
+    monkeypatch.undo()
+    (norm,) = nodes(twin, aten.batch_norm.default)
+    norm.replace_all_uses_with(arguments(norm)["input"])
+    twin.refresh(twin_of=captured)  # another graph: computed after all
+    assert not nodes(twin, aten.batch_norm.default)
+    assert nodes(twin, aten.relu.default)[0].meta["val"].dtype == torch.float64

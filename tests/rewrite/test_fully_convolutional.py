@@ -331,7 +331,7 @@ def test_what_depends_on_its_place_is_caught_on_a_crop():
 
 def test_sizes_that_stay_fixed_are_refused(monkeypatch):
     refresh = Captured.refresh
-    monkeypatch.setattr(Captured, "refresh", lambda self, widen=False: refresh(self))
+    monkeypatch.setattr(Captured, "refresh", lambda self, **_: refresh(self))
     with pytest.raises(RewriteError, match=r"sizes remain fixed .* x \(2\*, 3, 11, 9\)"):
         to_fully_convolutional(Classifier(HEADS["one linear layer"]), torch.zeros(1, 3, 11, 9))
 

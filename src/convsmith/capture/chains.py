@@ -10,7 +10,14 @@ from torch.fx import Graph, Node
 
 from convsmith.capture.graph import Captured
 from convsmith.capture.network import Network
-from convsmith.native.chains import OPERATORS, each_bias, each_stage, has_chains, is_chain
+from convsmith.native.chains import (
+    OPERATORS,
+    StageOptions,
+    each_bias,
+    each_stage,
+    has_chains,
+    is_chain,
+)
 
 aten = torch.ops.aten
 
@@ -60,19 +67,31 @@ def _operators_of(
     for i, (weight, bias, stage) in enumerate(layers):
         own = str(weight.target).rpartition(".")[0]
         around = own.rpartition(".")[0]
-        top, bottom, left, right = stage.padding
-        padding = [top, left]
-        if (top, left) != (bottom, right):
-            wide = [left, right, top, bottom]
-            x = _from(own, graph.call_function(aten.pad.default, (x, wide, "constant", None)))
-            padding = [0, 0]
-        settings = (list(stage.stride), padding, list(stage.dilation), stage.groups)
-        x = _from(own, graph.call_function(aten.conv2d.default, (x, weight, bias, *settings)))
+        x = _layer(graph, own, x, weight, bias, stage)
         if residual is not None and i == len(weights) - 1:
             x = _from(around, graph.call_function(aten.add.Tensor, (x, residual)))
         if stage.activation != "none":
             x = _from(around, graph.call_function(OPERATORS[stage.activation], (x,)))
     return x
+
+
+def _layer(
+    graph: Graph, own: str, x: Node, weight: Node, bias: Node | None, stage: StageOptions
+) -> Node:
+    """A linear layer or a convolution, as the weight's axes say."""
+    axes = weight.meta["val"].dim() - 2
+    if axes == 0:
+        return _from(own, graph.call_function(aten.linear.default, (x, weight, bias)))
+    top, bottom, left, right = stage.padding
+    padding = [top, left]
+    if (top, left) != (bottom, right):
+        wide = [left, right, top, bottom][: 2 * axes]
+        x = _from(own, graph.call_function(aten.pad.default, (x, wide, "constant", None)))
+        padding = [0, 0]
+    own_axes = (list(stage.stride[-axes:]), padding[-axes:], list(stage.dilation[-axes:]))
+    convolve = aten.conv1d.default if axes == 1 else aten.conv2d.default
+    arguments = (x, weight, bias, *own_axes, stage.groups)
+    return _from(own, graph.call_function(convolve, arguments))
 
 
 def _from(module: str, node: Node) -> Node:

@@ -18,7 +18,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from convsmith.capture.network import Network
-from convsmith.capture.shapes import refreshed
+from convsmith.capture.shapes import refreshed, widened_from
 from convsmith.capture.sizes import Contract, Tier
 from convsmith.errors import ArgumentError
 
@@ -61,7 +61,7 @@ class Captured:
             copy.deepcopy(self.module), self.example, dict(self.kwargs), self.was_training
         )
 
-    def refresh(self, *, widen: bool = False) -> None:
+    def refresh(self, *, widen: bool = False, twin_of: "Captured | None" = None) -> None:
         """After a change of the graph: drop dead code, recompile and recompute every node's shape
         in `meta["val"]`.
 
@@ -69,11 +69,17 @@ class Captured:
         fewer stay free. With `widen`, the contract is derived anew from the graph as it now is,
         trying the most dynamic sizes first: for rules that remove what fixed a size (a linear layer
         turned into a convolution).
+
+        With `twin_of`, a network with the same graph whose shapes are known, they are taken from
+        there, floating dtypes as float64, and nothing is computed.
         """
         self.module.graph.eliminate_dead_code()
         self.module.graph.lint()
         _drop_unused_tensors(self.module)
         self.module.recompile()
+        if twin_of is not None and widened_from(self.graph, twin_of.graph):
+            self.module.meta["contract"] = twin_of.contract
+            return
         leaves = pytree.tree_leaves((self.example, self.kwargs))
         self.module.meta["contract"] = refreshed(self.module, leaves, self.contract, widen=widen)
 

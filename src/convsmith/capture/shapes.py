@@ -19,6 +19,7 @@ from torch._dynamo.source import ConstantSource
 from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.utils import _pytree as pytree
 from torch.utils._sympy.printers import PythonPrinter
 
 from convsmith.capture.guards import parse_guard
@@ -204,6 +205,25 @@ def mark_current(graph: fx.Graph) -> None:
     """Note of every node what its shape was computed from, so that only changes are recomputed."""
     for node in graph.nodes:
         node.meta[_COMPUTED_FROM] = _origin(node)
+
+
+def widened_from(graph: fx.Graph, other: fx.Graph) -> bool:
+    """Note in a float64 twin the shapes of the graph that it is the twin of; False, and nothing
+    noted, if their nodes differ.
+    """
+    pairs = list(zip(graph.nodes, other.nodes, strict=False))
+    if len(graph.nodes) != len(other.nodes) or any(a.name != b.name for a, b in pairs):
+        return False
+    for node, same in pairs:
+        if "val" in same.meta:
+            node.meta["val"] = pytree.tree_map(_widened, same.meta["val"])
+    mark_current(graph)
+    return True
+
+
+def _widened(value: Any) -> Any:
+    is_real = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.double() if is_real else value
 
 
 class _Named(NamedTuple):

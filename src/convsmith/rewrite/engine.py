@@ -106,7 +106,7 @@ class _Work:
         candidate, twin = self.result.captured.copy(), self.twin.copy()
         try:
             changes = apply_at(candidate, rule, names)
-            apply_at(twin, rule, names)
+            apply_at(twin, rule, names, twin_of=candidate)
             exact, own = self.proof.check(candidate, twin)
         except Exception as error:  # a rule that breaks the graph has failed; the copy is dropped
             return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
@@ -131,7 +131,9 @@ class _Work:
         return None
 
 
-def apply_at(captured: Captured, rule: Rule, names: Sequence[str]) -> list[_Change]:
+def apply_at(
+    captured: Captured, rule: Rule, names: Sequence[str], *, twin_of: Captured | None = None
+) -> list[_Change]:
     """Apply a rule in place at the named nodes where it still matches; refresh the graph."""
     changes = []
     nodes = {node.name: node for node in captured.module.graph.nodes}
@@ -141,7 +143,7 @@ def apply_at(captured: Captured, rule: Rule, names: Sequence[str]) -> list[_Chan
         if isinstance(site, Site):
             before = cost(captured, site.nodes)
             changes.append(_Change(site, before, cost(captured, rule.apply(captured, site))))
-    captured.refresh()
+    captured.refresh(twin_of=twin_of)
     return changes
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from convsmith import native
 from convsmith.capture import Captured, Network, capture, spell_out
 from convsmith.errors import ArgumentError
 from convsmith.rewrite.certificate import Certificate, Cost, Refusal
@@ -30,7 +31,8 @@ from convsmith.rewrite.machine import machine
 from convsmith.rewrite.optimized import Measured, Optimized, Report
 from convsmith.rewrite.planning import Plan
 from convsmith.rewrite.planning.confirming import confirmed_plan, plan_certificates
-from convsmith.rewrite.rules import EXACT_RULES
+from convsmith.rewrite.rule import Rule
+from convsmith.rewrite.rules import EXACT_RULES, KERNEL_RULES
 from convsmith.rewrite.timing import Times, interleaved
 from convsmith.rewrite.verify import Difference
 
@@ -99,7 +101,7 @@ def optimize(
         copy.deepcopy(model).eval(), captured, as_images(images, captured), given, settings
     )
 
-    rewritten = rewrite(captured, EXACT_RULES, task.proof_inputs, progress=say)
+    rewritten = rewrite(captured, _rules(captured), task.proof_inputs, progress=say)
     say("comparing outputs")
     rewritten, found = task.confirmed(rewritten)
     rewritten, plan, found = task.planned(rewritten, found, timing, say)
@@ -256,6 +258,15 @@ class _Task:
         if self.settings["max_drop"]:
             notes.append("max_drop was not spent: every rule is exact")
         return notes
+
+
+def _rules(captured: Captured) -> tuple[Rule, ...]:
+    """The rules for a network, those for kernels only where kernels may compute it."""
+    tensors = [*captured.module.parameters(), *captured.module.buffers()]
+    for_kernels = native.available() and all(
+        t.is_cpu and t.dtype == torch.float32 for t in tensors if t.is_floating_point()
+    )
+    return (*EXACT_RULES, *KERNEL_RULES) if for_kernels else EXACT_RULES
 
 
 def _batch(args: tuple[Any, ...]) -> int:

@@ -118,7 +118,7 @@ def in_float64(captured: Captured) -> Captured:
             setattr(twin.module.get_submodule(owner), leaf, constant.double())
     twin.example = tree_map(_widened, twin.example)
     twin.kwargs = tree_map(_widened, twin.kwargs)
-    twin.refresh()
+    twin.refresh(twin_of=captured)
     return twin
 
 

@@ -16,7 +16,9 @@ from convsmith import native
 from convsmith.errors import ArgumentError, NativeError, ShapeError
 from convsmith.geometry import Geometry
 from convsmith.native.chains import Chain, Program, Stage, Step, chain_kernels
+from convsmith.native.chains import program as module
 from convsmith.native.chains.memory import Lifetime, lay_out
+from convsmith.native.chains.shelf import Shelf
 from convsmith.native.core import index_of, run_rows
 
 needs_core = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
@@ -120,6 +122,40 @@ def test_it_runs_in_several_threads_at_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda i: run(given[i % 7], ws, bs)[0], range(210)))
     assert all(torch.equal(y, wanted[i % 7]) for i, y in enumerate(results))
+
+
+@needs_core
+def test_what_it_keeps_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two results at once lie in its memory: 240 bytes for each row of the image."""
+    monkeypatch.setattr(module, "_MOST_BYTES", 4 * 4096)
+    run, ws, bs = program(), weights(), biases()
+    kept = []
+    for height in (7, 20, 30, 40, 200, 7):
+        given = inputs(1, height)
+        assert torch.equal(run(given, ws, bs)[0], expected(given, ws, bs)[6])
+        assert run._packed is not None
+        kept.append((len(run._packed.ready), run._packed.ready.bytes))
+    assert max(size for _, size in kept) <= 4 * 4096
+    assert [number for number, _ in kept] == [1, 2, 3, 1, 1, 2]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 12)), max_size=40))
+def test_a_shelf_keeps_what_was_put_last_within_its_bounds(
+    drawn: list[tuple[bool, int, int]],
+) -> None:
+    shelf, lying = Shelf[int](most=3, most_bytes=10), list[tuple[int, int, int]]()
+    for number, (is_put, key, size) in enumerate(drawn):
+        if is_put:
+            shelf.put(key, number, size)
+            if size <= 10:
+                lying.append((key, number, size))
+            while len(lying) > 3 or sum(size for *_, size in lying) > 10:
+                lying.pop(0)
+        else:
+            mine = [entry for entry in lying if entry[0] == key]
+            assert shelf.take(key) == (mine[-1][1] if mine else None)
+            lying = [entry for entry in lying if entry not in mine[-1:]]
+        assert (len(shelf), shelf.bytes) == (len(lying), sum(size for *_, size in lying))
 
 
 @needs_core

@@ -57,6 +57,6 @@ register_kernel(
         pack=_pack,
         integers=_integers,
         takes_any_strides=False,
-        preference=lambda chain, shape: 2,
+        preference=lambda chain, shape: 2 if chain.geometries[0].groups > 1 else 0,
     )
 )

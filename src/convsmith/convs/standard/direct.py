@@ -50,6 +50,7 @@ register_kernel(
         pack=_pack,
         integers=_integers,
         takes_any_strides=True,
-        preference=lambda chain, shape: 1,
+        # Without neighbours the pointwise kernel packs nothing.
+        preference=lambda chain, shape: int(chain.geometries[0].kernel_size != (1, 1)),
     )
 )

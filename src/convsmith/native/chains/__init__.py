@@ -5,12 +5,16 @@ A family that owns such a kernel registers it here. A planner asks which kernels
 times them, and writes the fastest into the graph.
 """
 
+from convsmith.native.chains.axes import as_images as as_images
+from convsmith.native.chains.axes import image_shape as image_shape
+from convsmith.native.chains.axes import with_axes as with_axes
 from convsmith.native.chains.chain import Chain as Chain
 from convsmith.native.chains.chain import Stage as Stage
 from convsmith.native.chains.kernel import ChainKernel as ChainKernel
 from convsmith.native.chains.kernel import chain_kernels as chain_kernels
 from convsmith.native.chains.kernel import register_kernel as register_kernel
 from convsmith.native.chains.op import OPERATORS as OPERATORS
+from convsmith.native.chains.op import StageOptions as StageOptions
 from convsmith.native.chains.op import by_torch as by_torch
 from convsmith.native.chains.op import chain_of as chain_of
 from convsmith.native.chains.op import each_bias as each_bias

@@ -16,8 +16,8 @@ from convsmith.geometry import Geometry
 class Stage:
     """One convolution of a chain, and what becomes of its sums.
 
-    `geometry` has two spatial axes and its padding in numbers; `activation` is one of
-    `native.epilogue.ACTIVATIONS`.
+    `geometry` has two spatial axes (`axes.py` gives them to layers of fewer) and its padding in
+    numbers; `activation` is one of `native.epilogue.ACTIVATIONS`.
     """
 
     geometry: Geometry

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`torch.ops.convsmith.convolutions`: a chain as one operator of torch.
 
-It names the kernel that a planner chose. Where this kernel cannot run (another dtype or device, no
-core, sizes it does not serve) and for every gradient, torch computes the same formula.
+It names the kernel that a planner chose. Its tensors' axes say what the chain is made of:
+convolutions over images (N, C, H, W) or signals (N, C, L), or linear layers over rows (N, C). Where
+the kernel cannot run (another dtype or device, no core, sizes it does not serve) and for every
+gradient, torch computes the same formula.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from convsmith import native
 from convsmith.geometry import Geometry
+from convsmith.native.chains.axes import as_images, image_shape, with_axes
 from convsmith.native.chains.chain import Chain, Stage
 from convsmith.native.chains.kernel import chain_kernels
 from convsmith.native.chains.running import call_for
@@ -105,7 +108,7 @@ def chain_of(
         geometry = Geometry(
             in_channels=shape[1] * stage.groups,
             out_channels=shape[0],
-            kernel_size=shape[2:],
+            kernel_size=image_shape(shape)[2:],
             stride=stage.stride,
             padding=((top, bottom), (left, right)),
             dilation=stage.dilation,
@@ -152,7 +155,7 @@ def _cpu(
     if native.available() and chosen and all(t.dtype == torch.float32 for t in tensors):
         shapes = tuple(tuple(w.shape) for w in weights)
         chain = chain_of(shapes, *map(tuple, options), residual is not None)
-        if chosen.serves(chain, tuple(x.shape)):
+        if chosen.serves(chain, image_shape(x.shape)):
             call = call_for(chosen, chain, weights[0])
             return call(x, weights, each_bias(biases, has_bias), residual)
     return by_torch(x, weights, each_bias(biases, has_bias), residual, *options)
@@ -183,18 +186,26 @@ def by_torch(
         options: The operator's lists from `strides` to `activations`.
     """
     for i, (weight, stage) in enumerate(zip(weights, each_stage(*options), strict=True)):
-        top, bottom, left, right = stage.padding
-        padding = (top, left)
-        if padding != (bottom, right):
-            x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
-        x = functional.conv2d(
-            x, weight, biases[i], stage.stride, padding, stage.dilation, stage.groups
-        )
+        x = _layer(x, weight, biases[i], stage)
         if residual is not None and i == len(weights) - 1:
             x = x + residual
         if stage.activation != "none":
             x = OPERATORS[stage.activation](x)
-    return x.contiguous(memory_format=CHANNELS_LAST[4])
+    return with_axes(as_images(x).contiguous(memory_format=CHANNELS_LAST[4]), x.dim())
+
+
+def _layer(x: Tensor, weight: Tensor, bias: Tensor | None, stage: StageOptions) -> Tensor:
+    """A linear layer or a convolution, as the weight's axes say."""
+    axes = weight.dim() - 2
+    if axes == 0:
+        return functional.linear(x, weight, bias)
+    top, bottom, left, right = stage.padding
+    padding = (top, left)
+    if padding != (bottom, right):
+        x, padding = functional.pad(x, (left, right, top, bottom)[: 2 * axes]), (0, 0)
+    convolve = functional.conv1d if axes == 1 else functional.conv2d
+    own = (stage.stride[-axes:], padding[-axes:], stage.dilation[-axes:], stage.groups)
+    return convolve(x, weight, bias, *own)
 
 
 def _fake(
@@ -207,14 +218,16 @@ def _fake(
 ) -> Tensor:
     """Sizes may be symbols, so they are computed here and not by a Geometry."""
     *options, _ = arguments
-    rows, columns = x.shape[2:]
+    n, _, rows, columns = as_images(x).shape
     for weight, stage in zip(weights, each_stage(*options), strict=True):
         top, bottom, left, right = stage.padding
-        tall, wide = ((k - 1) * d for k, d in zip(weight.shape[2:], stage.dilation, strict=True))
+        kernel = as_images(weight).shape[2:]
+        tall, wide = ((k - 1) * d for k, d in zip(kernel, stage.dilation, strict=True))
         rows = (rows + top + bottom - tall - 1) // stage.stride[0] + 1
         columns = (columns + left + right - wide - 1) // stage.stride[1] + 1
-    shape = (x.shape[0], weights[-1].shape[0], rows, columns)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST[4])
+    shape = (n, weights[-1].shape[0], rows, columns)
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST[4])
+    return with_axes(y, x.dim())
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -256,7 +269,7 @@ def _flops(
     """torch's unit: two for each multiply-add of the definition."""
     shapes = tuple(tuple(getattr(w, "shape", w)) for w in weights)
     options = map(tuple, arguments[:-1])
-    return 2 * chain_of(shapes, *options, False).macs(tuple(x_shape))
+    return 2 * chain_of(shapes, *options, False).macs(image_shape(x_shape))
 
 
 _library = torch.library.Library("convsmith", "FRAGMENT")

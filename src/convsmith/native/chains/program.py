@@ -20,17 +20,21 @@ import torch
 from torch import Tensor
 
 from convsmith.errors import ArgumentError, ShapeError
+from convsmith.native.chains.axes import as_images, image_shape, with_axes
 from convsmith.native.chains.chain import Chain
 from convsmith.native.chains.kernel import ChainKernel, Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
+from convsmith.native.chains.shelf import Shelf
 from convsmith.native.core import index_of, run_rows, sampled_fingerprints
 from convsmith.native.layout import CHANNELS_LAST
 from convsmith.native.pages import new_memory, side_by_side
 
 _LAST = CHANNELS_LAST[4]
 
-# Sizes of inputs that a program keeps its rows and its memory for.
-_MOST_SIZES = 8
+# What a program keeps between two calls: rows and memory for so many sizes of inputs, or callers
+# at once, and so many bytes of memory in all. Beyond, the page faults of fresh memory disappear
+# beside what is computed in it.
+_MOST_KEPT, _MOST_BYTES = 8, 256 << 20
 
 
 class Step(NamedTuple):
@@ -71,8 +75,11 @@ class _Packed:
     samples: "array[int]"  # (address, count) of each weight that lies without gaps
     fingerprint: int
     addresses: Sequence[Sequence[int]]  # of each step: weight, bias, weight, bias, ...
+    axes: Sequence[int]  # of each output
     kept: Sequence[Tensor]  # whose addresses these are
-    ready: dict[object, list[_Ready]] = field(default_factory=dict)
+    ready: Shelf[_Ready] = field(
+        default_factory=lambda: Shelf(most=_MOST_KEPT, most_bytes=_MOST_BYTES)
+    )
 
     def is_fresh(self, state: Sequence[object]) -> bool:
         return self.state == state and self.fingerprint == sampled_fingerprints(self.samples)
@@ -107,12 +114,13 @@ class Program:
         """The chains' formulas.
 
         Args:
-            inputs: Shape (N, C, H, W), float32 on the CPU, any strides; the program `serves` them.
+            inputs: Shape (N, C, H, W), (N, C, L) or (N, C), float32 on the CPU, any strides; the
+                program `serves` them.
             weights: Of all stages of all steps, as torch has them, float32.
             biases: One for each weight, or None.
 
         Returns:
-            The outputs, channels last.
+            The outputs, channels last, each with as many axes as its chain's weights.
 
         Raises:
             ArgumentError: if another number of inputs is given.
@@ -126,22 +134,19 @@ class Program:
         packed, state = self._packed, _state(weights, biases)
         if packed is None or not packed.is_fresh(state):
             packed = self._packed = self._pack(state, weights, biases)
+        inputs = [as_images(x) for x in inputs]
         inputs = [_laid_last(x) if i in self._laid_last else x for i, x in enumerate(inputs)]
         key = (torch.get_num_threads(), *((x.shape, x.stride()) for x in inputs))
-        if key not in packed.ready and len(packed.ready) >= _MOST_SIZES:
-            packed.ready.clear()
-        idle = packed.ready.setdefault(key, [])
-        try:
-            ready = idle.pop()
-        except IndexError:
-            ready = self._prepare(packed, inputs)
-        results = ready.run(inputs)
-        idle.append(ready)
+        ready = packed.ready.take(key) or self._prepare(packed, inputs)
+        results = [
+            with_axes(y, axes) for y, axes in zip(ready.run(inputs), packed.axes, strict=True)
+        ]
+        packed.ready.put(key, ready, ready.memory.nbytes)
         return results
 
     def serves(self, inputs: Sequence[Tensor]) -> bool:
         """Whether every kernel computes its chain at these sizes, and in this dtype."""
-        shapes = tuple(tuple(x.shape) for x in inputs)
+        shapes = tuple(image_shape(x.shape) for x in inputs)
         if shapes not in self._served:
             values = self._shapes(shapes)
             if all(step.kernel.serves(step.chain, values[step.x]) for step in self.steps):
@@ -158,27 +163,27 @@ class Program:
     def _pack(
         self, state: Sequence[object], weights: Sequence[Tensor], biases: Sequence[Tensor | None]
     ) -> _Packed:
-        packed_weights: list[list[Tensor]] = []
+        packed_weights: list[Sequence[Tensor]] = []
         packed_biases: list[list[Tensor | None]] = []
+        axes = []
         theirs = zip(weights, biases, strict=True)
         for step in self.steps:
             mine = [next(theirs) for _ in step.chain.stages]
             _check(step.chain, mine)
-            packed = step.kernel.pack(step.chain, [w.detach().contiguous() for w, _ in mine])
-            packed_weights.append(packed)
+            axes.append(mine[-1][0].dim())
+            ours = [as_images(w.detach()).contiguous() for w, _ in mine]
+            packed_weights.append(step.kernel.pack(step.chain, ours))
             packed_biases.append([None if b is None else b.detach().contiguous() for _, b in mine])
         together = iter(side_by_side([w for packed in packed_weights for w in packed]))
         packed_weights = [[next(together) for _ in packed] for packed in packed_weights]
-        addresses = [
-            [0 if t is None else t.data_ptr() for pair in zip(*step, strict=True) for t in pair]
-            for step in zip(packed_weights, packed_biases, strict=True)
-        ]
-        kept = [
-            t for of_step in (*packed_weights, *packed_biases) for t in of_step if t is not None
-        ]
+        addresses = [_addresses(*step) for step in zip(packed_weights, packed_biases, strict=True)]
+        kept = [w for packed in packed_weights for w in packed]
+        kept += [b for of_step in packed_biases for b in of_step if b is not None]
         dense = [w for w in weights if w.is_contiguous() or w.is_contiguous(memory_format=_LAST)]
         samples = array("q", [number for w in dense for number in (w.data_ptr(), w.numel())])
-        return _Packed(state, samples, sampled_fingerprints(samples), addresses, kept)
+        fingerprint = sampled_fingerprints(samples)
+        wanted = [axes[value - self.num_inputs] for value in self.outputs]
+        return _Packed(state, samples, fingerprint, addresses, wanted, kept)
 
     def _prepare(self, packed: _Packed, inputs: Sequence[Tensor]) -> _Ready:
         shapes = self._shapes([tuple(x.shape) for x in inputs])
@@ -225,6 +230,12 @@ class Program:
             yield Lifetime(value, n * c * h * w, value, max(readers, default=value))
 
 
+def _addresses(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[int]:
+    """Of each weight and its bias, one behind the other; 0 for none."""
+    pairs = zip(weights, biases, strict=True)
+    return [0 if t is None else t.data_ptr() for pair in pairs for t in pair]
+
+
 def _strides(shape: Ints) -> Ints:
     """Of channels last."""
     _, c, h, w = shape
@@ -256,7 +267,7 @@ def _state(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[o
 def _check(chain: Chain, weights_and_biases: Sequence[tuple[Tensor, Tensor | None]]) -> None:
     for (weight, bias), g in zip(weights_and_biases, chain.geometries, strict=True):
         expected = (g.out_channels, g.in_channels // g.groups, *g.kernel_size)
-        if weight.shape != expected or not _is_float_on_cpu(weight):
+        if image_shape(weight.shape) != expected or not _is_float_on_cpu(weight):
             raise ShapeError(
                 f"convolutions: a weight has shape {tuple(weight.shape)}, {weight.dtype}, on "
                 f"{weight.device}; it was planned as {expected}, float32, on the CPU; plan the "

@@ -33,7 +33,7 @@ class ChainCall:
         """The chain's formula, as `Program` has it; residual just where the chain has one.
 
         Returns:
-            Shape (N, O, H', W'), channels last.
+            Shape (N, O, H', W'), channels last, or with fewer axes where x has them.
 
         Raises:
             ArgumentError: if a residual is missing, or one too many.

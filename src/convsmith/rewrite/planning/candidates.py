@@ -18,7 +18,9 @@ from convsmith.native.chains import (
     ChainKernel,
     by_torch,
     chain_kernels,
+    image_shape,
     options_of,
+    with_axes,
 )
 from convsmith.rewrite.planning.plan import TORCH, TORCH_CONTIGUOUS
 
@@ -37,6 +39,11 @@ class Problem:
     shape: tuple[int, ...]
     is_contiguous: bool = False
 
+    @property
+    def images(self) -> tuple[int, ...]:
+        """The input's shape with two spatial axes."""
+        return image_shape(self.shape)
+
 
 def serving(problem: Problem, *, math: str) -> list[ChainKernel]:
     """The kernels that may compute it: with "strict" math, only those that sum directly."""
@@ -45,7 +52,7 @@ def serving(problem: Problem, *, math: str) -> list[ChainKernel]:
     return [
         kernel
         for kernel in chain_kernels().values()
-        if (kernel.is_direct or math == "fast") and kernel.serves(problem.chain, problem.shape)
+        if (kernel.is_direct or math == "fast") and kernel.serves(problem.chain, problem.images)
     ]
 
 
@@ -104,23 +111,28 @@ def _calls(
     problem: Problem, weights: Sequence[Tensor], biases: Sequence[Tensor | None], math: str
 ) -> dict[str, Callable[[], Tensor]]:
     """Each candidate by name, bound to an input of its own making."""
-    chain, generator = problem.chain, torch.Generator().manual_seed(0)
-    x = torch.randn(problem.shape, generator=generator)
-    last = x.contiguous(memory_format=_LAST)
-    given = x if problem.is_contiguous else last
+    chain, generator, axes = problem.chain, torch.Generator().manual_seed(0), len(problem.shape)
+
+    def drawn(images: tuple[int, ...]) -> Tensor:
+        return torch.randn(images, generator=generator).contiguous(memory_format=_LAST)
+
+    last = with_axes(drawn(problem.images), axes)
+    given = last.contiguous() if problem.is_contiguous else last
     residual = None
     if chain.has_residual:
-        shape = chain.output_shape(problem.shape)
-        residual = torch.randn(shape, generator=generator).contiguous(memory_format=_LAST)
+        residual = with_axes(drawn(chain.output_shape(problem.images)), axes)
     calls: dict[str, Callable[[], Tensor]] = {}
     for kernel in serving(problem, math=math):
         call = ChainCall(kernel, chain)
         calls[kernel.name] = partial(call, given, weights, biases, residual)
     if len(chain.stages) == 1:
-        options = options_of(chain)
-        weights_last = [w.detach().contiguous(memory_format=_LAST) for w in weights]
+        options, plain = options_of(chain), [w.detach() for w in weights]
+        if axes < 4:  # torch knows one layout of these
+            calls[TORCH] = lambda: by_torch(given, plain, biases, residual, *options)
+            return calls
+        weights_last = [w.contiguous(memory_format=_LAST) for w in plain]
         calls[TORCH] = lambda: by_torch(given, weights_last, biases, residual, *options)
         calls[TORCH_CONTIGUOUS] = lambda: by_torch(
-            given.contiguous(), [w.detach() for w in weights], biases, residual, *options
+            given.contiguous(), plain, biases, residual, *options
         )
     return calls

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The convolutions of a graph, each with the addition and the activation that follow it.
+"""The convolutions and linear layers of a graph, with the addition and activation that follow each.
 
     convolution -> [+ residual] -> [activation]       one place, one stage of a chain
 
@@ -15,22 +15,25 @@ from torch.fx import Node
 
 from convsmith.capture import Captured, arguments, module_path
 from convsmith.geometry import Geometry
-from convsmith.native.chains import OPERATORS, Stage
+from convsmith.native.chains import OPERATORS, Stage, image_shape
 from convsmith.rewrite.surgery import same_shape, stored
 
 aten = torch.ops.aten
 
-_CONVOLUTIONS = {aten.conv2d.default, aten.conv2d.padding}
+_LAYERS = {
+    *(aten.conv2d.default, aten.conv2d.padding, aten.conv1d.default, aten.conv1d.padding),
+    aten.linear.default,
+}
 _ACTIVATIONS = {operator: name for name, operator in OPERATORS.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One convolution, and what is done to its sums.
+    """One convolution or linear layer, and what is done to its sums.
 
     Attributes:
-        nodes: The convolution first, the node whose value the place gives last.
-        stage: Its integers and its activation.
+        nodes: The layer first, the node whose value the place gives last.
+        stage: Its integers, as of images, and its activation.
         x: What it reads.
         weight: Its weight's node.
         bias: Its bias's node, or None.
@@ -50,22 +53,27 @@ class Place:
         return self.nodes[-1]
 
     @property
+    def axes(self) -> int:
+        """Spatial axes of the layer itself; 0 of a linear one."""
+        return int(self.weight.meta["val"].dim()) - 2
+
+    @property
     def name(self) -> str:
-        """The user's name for the convolution."""
+        """The user's name for the layer."""
         owner = str(self.weight.target).rpartition(".")[0]
         return module_path(self.nodes[0]) or owner or self.nodes[0].name
 
 
 def places(captured: Captured) -> list[Place]:
-    """Every convolution that a kernel could compute: two axes, float32 on the CPU, stored weights.
+    """Every layer that a kernel could compute: up to two axes, float32 on the CPU, stored weights.
 
-    In the order of the graph. No node belongs to two places.
+    In the order of the graph. No node belongs to two places. A linear layer is one over rows.
     """
     order = {node: i for i, node in enumerate(captured.graph.nodes)}
     taken: set[Node] = set()
     found = []
     for node in captured.graph.nodes:
-        if node.target in _CONVOLUTIONS and _is_plain(captured, node):
+        if node.target in _LAYERS and _is_plain(captured, node):
             found.append(_place(node, order, taken))
             taken |= set(found[-1].nodes)
     return found
@@ -73,12 +81,13 @@ def places(captured: Captured) -> list[Place]:
 
 def _is_plain(captured: Captured, node: Node) -> bool:
     named = arguments(node)
-    weight = stored(captured, named["weight"])
-    has_bias = named["bias"] is not None
-    x = named["input"].meta.get("val")
-    tensors = [x, weight, *([stored(captured, named["bias"])] if has_bias else [])]
-    is_batched = isinstance(x, Tensor) and x.dim() == 4
-    return is_batched and all(
+    x, weight = named["input"].meta.get("val"), stored(captured, named["weight"])
+    if not isinstance(x, Tensor) or weight is None or x.dim() != weight.dim():
+        return False  # no batch, or a linear layer over more than rows
+    tensors: list[Tensor | None] = [x, weight]
+    if named["bias"] is not None:
+        tensors.append(stored(captured, named["bias"]))
+    return all(
         isinstance(t, Tensor) and t.dtype == torch.float32 and t.device.type == "cpu"
         for t in tensors
     )
@@ -130,28 +139,37 @@ def activation_of(node: Node) -> str | None:
 def _geometry(node: Node) -> Geometry:
     named = arguments(node)
     weight = named["weight"].meta["val"]
-    out_channels, in_channels, *kernel = (int(n) for n in weight.shape)
-    pairs = zip(kernel, _two(named["dilation"]), strict=True)
+    out_channels, in_channels, *kernel = (int(n) for n in image_shape(weight.shape))
+    if node.target is aten.linear.default:
+        return Geometry(in_channels=in_channels, out_channels=out_channels, kernel_size=(1, 1))
+    axes = weight.dim() - 2
+    dilation = _two(named["dilation"], axes, 1)
+    pairs = zip(kernel, dilation, strict=True)
     if named["padding"] == "valid":
         padding: tuple[tuple[int, int], ...] = ((0, 0), (0, 0))
     elif named["padding"] == "same":  # torch allows it at stride 1 alone: no size comes in
         totals = [(k - 1) * d for k, d in pairs]
         padding = tuple((total // 2, total - total // 2) for total in totals)
     else:
-        padding = tuple((p, p) for p in _two(named["padding"]))
+        padding = tuple((p, p) for p in _two(named["padding"], axes, 0))
     return Geometry(
         in_channels=in_channels * named["groups"],
         out_channels=out_channels,
         kernel_size=tuple(kernel),
-        stride=_two(named["stride"]),
+        stride=_two(named["stride"], axes, 1),
         padding=padding,
-        dilation=_two(named["dilation"]),
+        dilation=dilation,
         groups=named["groups"],
     )
 
 
-def _two(value: list[int]) -> tuple[int, ...]:
-    return tuple(value) * (2 // len(value))
+def _two(value: list[int], axes: int, missing: int) -> tuple[int, ...]:
+    """A layer's numbers for two axes: torch may give one for all, and one axis is an image's last.
+
+    >>> _two([3], 2, 1), _two([3], 1, 1), _two([3, 4], 2, 1)
+    ((3, 3), (1, 3), (3, 4))
+    """
+    return (missing,) * (2 - axes) + tuple(value) * (axes // len(value))
 
 
 def runs(found: list[Place]) -> Iterator[list[Place]]:

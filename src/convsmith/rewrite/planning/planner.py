@@ -182,7 +182,7 @@ class _Planner:
         problem = self._problem(segment)
         if not self.timing:
             preferred = {
-                kernel.name: -float(kernel.preference(problem.chain, problem.shape))
+                kernel.name: -float(kernel.preference(problem.chain, problem.images))
                 for kernel in serving(problem, math="strict")
             }
             preferred = {name: cost for name, cost in preferred.items() if cost < 0}
@@ -209,7 +209,7 @@ class _Planner:
             what=" + ".join(_described(place) for place in segment),
             kernel=kernel,
             why=self._why(kernel, segment),
-            macs=problem.chain.macs(problem.shape),
+            macs=problem.chain.macs(problem.images),
             ms=times,
             error=rounding.relative if rounding else None,
             largest_error=rounding.largest if rounding else None,
@@ -255,11 +255,12 @@ def _chain(segment: Segment) -> Chain:
 
 
 def _described(place: Place) -> str:
-    """A convolution in a few words: "3x3 32->64 s2, groups 32, add, relu"."""
-    g = place.stage.geometry
-    words = ["x".join(map(str, g.kernel_size)), f"{g.in_channels}->{g.out_channels}"]
-    words += [f"s{g.stride[0]}"] if max(g.stride) > 1 else []
-    words += [f"d{g.dilation[0]}"] if max(g.dilation) > 1 else []
+    """A layer in a few words: "3x3 32->64 s2, groups 32, add, relu", "linear 64->10"."""
+    g, axes = place.stage.geometry, place.axes
+    size = "x".join(map(str, g.kernel_size[-axes:])) if axes else "linear"
+    words = [size, f"{g.in_channels}->{g.out_channels}"]
+    words += [f"s{max(g.stride)}"] if max(g.stride) > 1 else []
+    words += [f"d{max(g.dilation)}"] if max(g.dilation) > 1 else []
     extras = [f"groups {g.groups}"] if g.groups > 1 else []
     extras += ["add"] if place.residual is not None else []
     extras += [place.stage.activation] if place.stage.activation != "none" else []

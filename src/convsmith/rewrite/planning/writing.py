@@ -49,9 +49,11 @@ def _replace(captured: Captured, segment: tuple[Place, ...], chain: Chain, kerne
 
 
 def _lay_weight_last(captured: Captured, place: Place) -> None:
-    """torch's convolutions give channels last when their weight lies so."""
+    """torch's convolutions over images give channels last when their weight lies so."""
     weight = stored(captured, place.weight)
     assert isinstance(weight, nn.Parameter | torch.Tensor)  # a place has its weights stored
+    if weight.dim() < 4:
+        return
     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 

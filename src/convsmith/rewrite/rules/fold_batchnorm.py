@@ -56,7 +56,7 @@ def apply(captured: Captured, site: Site) -> list[Node]:
     named = arguments(layer)
     weight, bias = stored(captured, named["weight"]), stored(captured, named["bias"])
     assert weight is not None  # match saw it
-    scale, shift = _scale_and_shift(captured, norm)
+    scale, shift = scale_and_shift(captured, norm)
     is_behind = layer not in norm.users
     fold = _fold_behind if is_behind else _fold_before
     new_weight, new_bias = fold(
@@ -148,7 +148,8 @@ def _neighbour(norm: Node) -> str:
     )
 
 
-def _scale_and_shift(captured: Captured, norm: Node) -> tuple[Tensor, Tensor]:
+def scale_and_shift(captured: Captured, norm: Node) -> tuple[Tensor, Tensor]:
+    """s and t of a batch-norm with stored statistics, in float64."""
     named = arguments(norm)
     names = ("running_mean", "running_var", "weight", "bias")
     mean, var, gamma, beta = (stored(captured, named[name]) for name in names)

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains of every kind, with small whole numbers for them and what their formula gives."""
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import convsmith.convs
+from convsmith.geometry import Geometry
+from convsmith.native.chains import Chain, ChainKernel, Stage, chain_kernels
+
+assert convsmith.convs  # its import registers the kernels
+KERNELS = chain_kernels()
+TAILS = (1, 3, 7, 15, 16, 17, 31, 33)
+ACTIVATION = {
+    "none": lambda t: t,
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "hard_swish": functional.hardswish,
+    "silu": functional.silu,
+}
+
+
+def convolution(
+    inputs: int,
+    outputs: int,
+    kernel: int | tuple[int, int],
+    *,
+    stride: int = 1,
+    padding: int | tuple[tuple[int, int], tuple[int, int]] = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    activation: str = "none",
+) -> Stage:
+    size = (kernel, kernel) if isinstance(kernel, int) else kernel
+    around = ((padding, padding),) * 2 if isinstance(padding, int) else padding
+    geometry = Geometry(
+        in_channels=inputs,
+        out_channels=outputs,
+        kernel_size=size,
+        stride=(stride, stride),
+        padding=around,
+        dilation=(dilation, dilation),
+        groups=groups,
+    )
+    return Stage(geometry, activation)
+
+
+def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
+    """Chains of every kind, with a shape of x for each."""
+    asymmetric = ((0, 2), (1, 0))
+    for channels in TAILS:
+        other = TAILS[-1 - TAILS.index(channels)]
+        one = convolution(channels, other, 1, activation="relu")
+        three = convolution(channels, other, 3, padding=1, activation="relu6")
+        deep = convolution(channels, channels, 3, padding=1, groups=channels, activation="relu")
+        yield Chain((one,)), (2, channels, 5, 7)
+        yield Chain((three,), has_residual=True), (1, channels, 7, 5)
+        yield Chain((three,)), (1, channels, 13, 11)
+        yield Chain((deep,)), (2, channels, 7, 5)
+        yield Chain((deep,), has_residual=True), (2, channels, 5, 9)
+        yield Chain((deep, one)), (1, channels, 7, 9)
+        narrow = convolution(channels, other, 1, activation="relu6")
+        middle = convolution(other, other, 3, padding=1, groups=other, activation="relu6")
+        yield (
+            Chain((narrow, middle, convolution(other, channels, 1)), has_residual=True),
+            (*(2, channels, 7, 6),),
+        )
+    for size, stride, padding, dilation in product((1, 2, 3, 5), (1, 2, 7), (0, 1, 4), (1, 3)):
+        for shape in ((1, 6, 13, 11), (3, 6, 1, 2), (0, 6, 5, 5)):
+            options = {"stride": stride, "padding": padding, "dilation": dilation}
+            yield Chain((convolution(6, 9, size, **options),)), shape
+            yield Chain((convolution(6, 6, size, groups=6, **options),)), shape
+            yield Chain((convolution(6, 12, size, groups=6, **options),), has_residual=True), shape
+            yield Chain((convolution(6, 4, size, groups=2, **options),)), shape
+            deep = convolution(6, 6, size, groups=6, activation="relu", **options)
+            yield Chain((deep, convolution(6, 20, 1)), has_residual=True), shape
+            wide = (convolution(6, 18, 1, activation="relu6"),)
+            middle = convolution(18, 18, size, groups=18, activation="relu6", **options)
+            yield Chain((*wide, middle, convolution(18, 6, 1))), shape
+    yield Chain((convolution(3, 32, 3, stride=2, padding=1, activation="relu"),)), (1, 3, 33, 31)
+    yield Chain((convolution(3, 16, 7, stride=2, padding=3),)), (1, 3, 37, 29)
+    yield Chain((convolution(5, 40, (1, 3), padding=asymmetric),)), (2, 5, 9, 8)
+    yield Chain((convolution(16, 16, (3, 3), padding=asymmetric),)), (2, 16, 9, 8)
+    yield Chain((convolution(16, 24, (3, 1)),)), (2, 16, 9, 8)
+    yield Chain((convolution(32, 32, 3, padding=12, dilation=12),)), (1, 32, 33, 33)
+    yield Chain((convolution(32, 32, 3, padding=2, dilation=2),)), (1, 32, 15, 17)
+    yield Chain((convolution(64, 48, 3, padding=1),), has_residual=True), (1, 64, 28, 29)
+    yield Chain((convolution(160, 70, 3, padding=1),)), (2, 160, 9, 7)
+    yield Chain((convolution(8, 8, 31, padding=15, groups=8),)), (1, 8, 14, 14)
+    yield Chain((convolution(24, 48, 3, padding=1, groups=24),), has_residual=True), (2, 24, 9, 31)
+    yield from small_groups()
+    for activation in ACTIVATION:
+        yield Chain((convolution(20, 20, 1, activation=activation),)), (1, 20, 4, 4)
+        yield Chain((convolution(20, 20, 3, activation=activation),)), (1, 20, 4, 4)
+
+
+def small_groups() -> Iterator[tuple[Chain, tuple[int, ...]]]:
+    """As many channels out of each group as go in, with vectors that hold several or a part."""
+    for group, number in product((2, 4, 8, 16), (1, 3, 5)):
+        channels = group * number
+        plain = convolution(
+            channels,
+            channels,
+            3,
+            padding=1,
+            groups=number,
+            activation="relu" if group < 8 else "silu",
+        )
+        yield Chain((plain,), has_residual=True), (2, channels, 7, 9)
+        for size, stride, dilation in product((1, 2, 5), (1, 3), (1, 2)):
+            strided = convolution(
+                *(channels, channels, size),
+                stride=stride,
+                dilation=dilation,
+                groups=number,
+                padding=2,
+            )
+            yield Chain((strided,)), (1, channels, 9, 6)
+        high = convolution(channels, channels, 3, padding=((9, 0), (0, 9)), groups=number)
+        yield Chain((high,)), (1, channels, 3, 2)
+    yield Chain((convolution(32, 32, 3, padding=1, groups=8),)), (1, 32, 40, 61)
+    yield Chain((convolution(8, 8, (3, 40), padding=20, groups=2),)), (1, 8, 5, 200)
+
+
+def fits(chain: Chain, shape: tuple[int, ...]) -> bool:
+    for geometry in chain.geometries:
+        sizes = zip(shape[2:], geometry.padding, geometry.kernel_size, strict=True)
+        if any(
+            n + sum(pad) <= (kernel - 1) * geometry.dilation[axis]
+            for axis, (n, pad, kernel) in enumerate(sizes)
+        ):
+            return False
+        shape = geometry.output_shape(shape)
+    return True
+
+
+CASES = [(chain, shape) for chain, shape in chains() if fits(chain, shape)]
+
+
+def some_served(kernel: ChainKernel, number: int) -> list[tuple[Chain, tuple[int, ...]]]:
+    """About so many of the cases that a kernel serves, of every kind."""
+    served = [(chain, shape) for chain, shape in CASES if kernel.serves(chain, shape)]
+    return served[:: max(1, len(served) // number)]
+
+
+def whole_numbers(*shape: int, most: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-most, most + 1, shape, generator=generator).float()
+
+
+def weights_of(chain: Chain) -> list[Tensor]:
+    return [
+        whole_numbers(
+            g.out_channels, g.in_channels // g.groups, *g.kernel_size, most=2, seed=11 + i
+        )
+        for i, g in enumerate(chain.geometries)
+    ]
+
+
+def biases_of(chain: Chain) -> list[Tensor | None]:
+    """The first stage of a longer chain has none."""
+    count = len(chain.stages)
+    return [
+        None if count > 1 and i == 0 else whole_numbers(g.out_channels, most=3, seed=i)
+        for i, g in enumerate(chain.geometries)
+    ]
+
+
+def expected(
+    chain: Chain,
+    x: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor | None],
+    residual: Tensor | None,
+) -> Tensor:
+    """The chain's formula by torch, in float64."""
+    y = x.double()
+    stages = list(zip(chain.stages, weights, biases, strict=True))
+    for i, (stage, weight, bias) in enumerate(stages):
+        g = stage.geometry
+        (top, bottom), (left, right) = g.padding
+        y = functional.conv2d(
+            functional.pad(y, (left, right, top, bottom)),
+            weight.double(),
+            None if bias is None else bias.double(),
+            g.stride,
+            0,
+            g.dilation,
+            g.groups,
+        )
+        if residual is not None and i == len(stages) - 1:
+            y = y + residual.double()
+        y = ACTIVATION[stage.activation](y)
+    return y
+
+
+def layouts(x: Tensor) -> Iterator[Tensor]:
+    """The same numbers: contiguous, channels last, misaligned, with gaps."""
+    n, c, h, w = x.shape
+    yield x
+    yield x.contiguous(memory_format=torch.channels_last)
+    misaligned = torch.empty(x.numel() + 1)[1:].view(n, h, w, c).permute(0, 3, 1, 2)
+    yield misaligned.copy_(x)
+    gaps = torch.full((n, h + 1, w + 2, c + 3), float("nan"))
+    yield gaps.permute(0, 3, 1, 2)[:, :c, :h, :w].copy_(x)

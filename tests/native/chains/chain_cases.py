@@ -91,6 +91,13 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
     yield Chain((convolution(64, 48, 3, padding=1),), has_residual=True), (1, 64, 28, 29)
     yield Chain((convolution(160, 70, 3, padding=1),)), (2, 160, 9, 7)
     yield Chain((convolution(8, 8, 31, padding=15, groups=8),)), (1, 8, 14, 14)
+    for padding in (0, 4, 8):
+        large = convolution(19, 19, (9, 11), padding=padding, groups=19, activation="relu6")
+        yield Chain((large,), has_residual=True), (2, 19, 21, 43)
+    yield (
+        Chain((convolution(16, 16, (13, 17), padding=8, groups=16),)),
+        (1, 16, 30, 32),
+    )
     yield Chain((convolution(24, 48, 3, padding=1, groups=24),), has_residual=True), (2, 24, 9, 31)
     yield from small_groups()
     for activation in ACTIVATION:

@@ -79,6 +79,9 @@ struct DepthwisePlan {
       if (a.kernel_w == 3) return tile_kind<DepthwiseSliding<3, 1>>();
       if (a.kernel_w == 5) return tile_kind<DepthwiseSliding<5, 1>>();
       if (a.kernel_w == 7) return tile_kind<DepthwiseSliding<7, 1>>();
+      if (a.dilation_w == 1 && a.kernel_h * a.kernel_w >= kManyTaps &&
+          a.w >= a.kernel_w + DepthwiseLarge::kMaxColumns)
+        return tile_kind<DepthwiseLarge>();
       if (a.kernel_w > 2 * DepthwiseSlidingWide::kMaxColumns)
         return tile_kind<DepthwiseSlidingWide>();
     }

@@ -300,6 +300,178 @@ struct DepthwiseSlidingWide {
   }
 };
 
+// Two rows by a large kernel without dilation, whose pixels have been gathered, a block each. A
+// tap's two weights are loaded once for all columns, and each vector of the image once for both
+// rows: little more than half a load for each multiply-add. The sums take the registers that these
+// three leave. The image has to be a tile wider than the kernel, or few taps meet whole tiles.
+struct DepthwiseLarge {
+  static constexpr int kMaxColumns = kLanes == 16 ? 14 : 6;
+
+  template <int kColumns>
+  static void run(const DepthwiseTile& tile) {
+    const std::int64_t row_taps = tile.kernel_w * kLanes;
+    const auto inside =
+        steps_inside(tile.first_column, 1, kColumns - 1 + tile.kernel_w, tile.image.columns);
+    for (std::int64_t block = 0; block < tile.blocks; ++block) {
+      Vec upper[kColumns] = {}, lower[kColumns] = {};
+      for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
+        const float* from = tile.row(r, block);
+        const float* weights = tile.weights_of(block) + r * row_taps;
+        const float* lower_weights = weights - tile.lower_taps * row_taps;
+        const bool for_upper = r < tile.kernel_h, for_lower = tile.lower && r >= tile.lower_taps;
+        if (for_upper && for_lower)
+          add_row<kColumns>(tile.kernel_w, from, inside, weights, upper, lower_weights, lower);
+        else if (for_upper)
+          add_row<kColumns>(tile.kernel_w, from, inside, weights, upper);
+        else if (for_lower)
+          add_row<kColumns>(tile.kernel_w, from, inside, lower_weights, lower);
+      }
+      tile.finish(upper, tile.upper, block);
+      if (tile.lower) tile.finish(lower, tile.lower, block);
+    }
+  }
+
+  // Column q meets the image by a tap t where t + q lies inside.
+  template <int kColumns, class... WeightsAndSums>
+  [[gnu::always_inline]] static void add_row(std::int64_t taps, const float* from,
+                                             DepthwiseSteps inside, WeightsAndSums&... pairs) {
+    const std::int64_t first = std::max<std::int64_t>(inside.begin - (kColumns - 1), 0);
+    const std::int64_t end = std::max(first, std::min(taps, inside.end));
+    const std::int64_t begin = std::clamp(inside.begin, first, end);
+    const std::int64_t all_end = std::clamp(inside.end - (kColumns - 1), begin, end);
+    // The image is wider than the tile, so that a tap lacks columns on one side at most.
+    for (std::int64_t t = first; t < begin; ++t)
+      from_column(inside.begin - t, add_tap<kColumns>(t, from, pairs...));
+    for (std::int64_t t = begin; t < all_end; ++t) {
+      const auto add = add_tap<kColumns>(t, from, pairs...);
+      add(column<0>);
+      from_column(1, add);
+    }
+    for (std::int64_t t = all_end; t < end; ++t)
+      up_to_column(inside.end - t, add_tap<kColumns>(t, from, pairs...));
+  }
+
+  // What adds the products of a tap to the sums of a column.
+  template <int kColumns>
+  [[gnu::always_inline]] static auto add_tap(std::int64_t t, const float* from,
+                                             const float* weights, Vec (&sums)[kColumns]) {
+    return [&sums, pixels = unknown(from + t * kLanes), weight = load(weights + t * kLanes)](auto q)
+               __attribute__((always_inline)) {
+                 if constexpr (q() < kColumns)
+                   sums[q()] = mul_add(load(pixels + q() * kLanes), weight, sums[q()]);
+               };
+  }
+
+  template <int kColumns>
+  [[gnu::always_inline]] static auto add_tap(std::int64_t t, const float* from,
+                                             const float* weights, Vec (&sums)[kColumns],
+                                             const float* lower_weights,
+                                             Vec (&lower_sums)[kColumns]) {
+    return [&sums, &lower_sums, pixels = unknown(from + t * kLanes),
+            weight = load(weights + t * kLanes), lower = load(lower_weights + t * kLanes)](auto q)
+               __attribute__((always_inline)) {
+                 if constexpr (q() < kColumns) {
+                   const Vec pixel = load(pixels + q() * kLanes);
+                   sums[q()] = mul_add(pixel, weight, sums[q()]);
+                   lower_sums[q()] = mul_add(pixel, lower, lower_sums[q()]);
+                 }
+               };
+  }
+
+  template <int q>
+  static constexpr std::integral_constant<int, q> column{};
+
+  // Calls add for the columns from one on, or up to one: a single jump, where to ask for each would
+  // take longer than its products.
+  template <class Add>
+  [[gnu::always_inline]] static void from_column(std::int64_t first, const Add& add) {
+    switch (first) {
+      case 1:
+        add(column<1>);
+        [[fallthrough]];
+      case 2:
+        add(column<2>);
+        [[fallthrough]];
+      case 3:
+        add(column<3>);
+        [[fallthrough]];
+      case 4:
+        add(column<4>);
+        [[fallthrough]];
+      case 5:
+        add(column<5>);
+        [[fallthrough]];
+      case 6:
+        add(column<6>);
+        [[fallthrough]];
+      case 7:
+        add(column<7>);
+        [[fallthrough]];
+      case 8:
+        add(column<8>);
+        [[fallthrough]];
+      case 9:
+        add(column<9>);
+        [[fallthrough]];
+      case 10:
+        add(column<10>);
+        [[fallthrough]];
+      case 11:
+        add(column<11>);
+        [[fallthrough]];
+      case 12:
+        add(column<12>);
+        [[fallthrough]];
+      case 13:
+        add(column<13>);
+    }
+  }
+
+  template <class Add>
+  [[gnu::always_inline]] static void up_to_column(std::int64_t end, const Add& add) {
+    switch (end) {
+      case 13:
+        add(column<12>);
+        [[fallthrough]];
+      case 12:
+        add(column<11>);
+        [[fallthrough]];
+      case 11:
+        add(column<10>);
+        [[fallthrough]];
+      case 10:
+        add(column<9>);
+        [[fallthrough]];
+      case 9:
+        add(column<8>);
+        [[fallthrough]];
+      case 8:
+        add(column<7>);
+        [[fallthrough]];
+      case 7:
+        add(column<6>);
+        [[fallthrough]];
+      case 6:
+        add(column<5>);
+        [[fallthrough]];
+      case 5:
+        add(column<4>);
+        [[fallthrough]];
+      case 4:
+        add(column<3>);
+        [[fallthrough]];
+      case 3:
+        add(column<2>);
+        [[fallthrough]];
+      case 2:
+        add(column<1>);
+        [[fallthrough]];
+      case 1:
+        add(column<0>);
+    }
+  }
+};
+
 // A kind of tile with its width chosen as the program runs.
 struct DepthwiseTileKind {
   std::int64_t max_columns;

@@ -96,7 +96,7 @@ def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[RenderableT
 
 
 def _plan(plan: Mapping[str, Any] | None) -> Iterator[RenderableType]:
-    """How the convolutions are computed; layers of one kind share a row."""
+    """How the layers are computed; those of one kind share a row."""
     if plan is None:
         yield Text("\n  Every convolution is left to torch.")
         return
@@ -107,7 +107,7 @@ def _plan(plan: Mapping[str, Any] | None) -> Iterator[RenderableType]:
         (f"{len(alike)}x", what, kernel, *_candidate_times(kernel, alike))
         for (kernel, what), alike in list(kinds.items())[:_KINDS_SHOWN]
     ]
-    columns = [">", "convolutions", "computed by", ">ms", "instead of"]
+    columns = [">", "layers", "computed by", ">ms", "instead of"]
     yield table(columns, rows, title="  Kernels")
     if len(kinds) > _KINDS_SHOWN:
         yield Text(f"  ... and {len(kinds) - _KINDS_SHOWN} more kinds (all of them in --json)")

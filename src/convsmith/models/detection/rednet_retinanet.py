@@ -53,7 +53,7 @@ class RedNetRetinaNet(Model):
     ) -> None:
         super().__init__()
         channels = max(1, int(_CHANNELS * width))
-        self.backbone = RedNetBackbone(depth, in_channels, width)
+        self.backbone = RedNetBackbone(depth, in_channels, width, stem_window=7)
         maps = self.backbone.channels[1:]
         self.pyramid = FeaturePyramid(maps, channels)
         self.coarser = nn.ModuleList(

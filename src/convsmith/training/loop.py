@@ -71,6 +71,7 @@ def train(
         told = (on_epoch, on_step)
         state = _Loop(model, data, recipe, world, checkpoints, told).run()
     learnt = time.perf_counter()
+    world.apart(model)
     state.keep_average()
     model.eval()
     measures = {}

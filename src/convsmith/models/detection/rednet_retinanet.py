@@ -92,7 +92,8 @@ class RedNetRetinaNet(Model):
     def detect(self, x: Tensor, **options: Any) -> list[Detections]:
         """(n, c, h, w) to the boxes of each image; see `detections` for the options."""
         with torch.inference_mode():
-            return detections(*self(x), (x.shape[2], x.shape[3]), **options)
+            scores, offsets = self(x)
+            return detections(scores, offsets, (x.shape[2], x.shape[3]), **options)
 
 
 def _tower(channels: int) -> nn.Sequential:

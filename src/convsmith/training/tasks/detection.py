@@ -95,7 +95,8 @@ class Detection(Task):
         with torch.inference_mode():
             for x, y in batches(examples, batch_size):
                 scores, offsets = (part.float().cpu() for part in model(x.to(weights)))
-                for image, said in zip(y, detections(scores, offsets, x.shape[2:]), strict=True):
+                size = (x.shape[2], x.shape[3])
+                for image, said in zip(y, detections(scores, offsets, size), strict=True):
                     for number in range(self.num_classes):
                         right, named = image[:, 0] == number, said.classes == number
                         true[number].append(image[right, 1:])

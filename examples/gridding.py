@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recording import Options, options, record, say, tiles
+from recording import Options, options, record, say, spread, tiles
 from torch import Tensor, nn
 
 import convsmith as cs
@@ -80,7 +80,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [
         str(tuple(row["dilations"])),
         f"{row['seen']} of {row['span']}",
-        f"{mean(unions):.4f} ({min(unions):.4f} to {max(unions):.4f})",
+        spread(unions, ".4f"),
         f"{right:.2%}",
     ]
 

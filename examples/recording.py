@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from html import escape
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Options:
     data_root: Path | None
     out: Path
     command: str
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +50,35 @@ class Panel:
     start: float = 0.0  # where the bars begin
 
 
-def options(description: str | None) -> Options:
-    """The words of the command line."""
+def options(description: str | None, names: str = "") -> Options:
+    """The words of the command line; `names` is what its free words name, if it takes any."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a rehearsal: seconds, no meaning")
     parser.add_argument("--data-root", type=Path, help="the folder of the data sets")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
+    if names:
+        parser.add_argument("names", nargs="*", metavar=names.upper(), help=f"only these {names}")
     given = parser.parse_args()
     command = f"python examples/{Path(sys.argv[0]).name}{' --quick' if given.quick else ''}"
-    return Options(quick=given.quick, data_root=given.data_root, out=given.out, command=command)
+    return Options(
+        quick=given.quick,
+        data_root=given.data_root,
+        out=given.out,
+        command=command,
+        names=getattr(given, "names", ()),
+    )
 
 
 def say(words: str) -> None:
     """Tell the reader how far it is."""
     print(words, file=sys.stderr, flush=True)
+
+
+def spread(found: Sequence[float], form: str) -> str:
+    """The mean, and the least and largest."""
+    return f"{mean(found):{form}} ({min(found):{form}} to {max(found):{form}})"
 
 
 def record(
@@ -152,30 +167,33 @@ def _panel(panel: Panel, left: int) -> list[str]:
     return parts
 
 
-_SIDE, _BETWEEN, _NAME = 150, 10, 70
+_BETWEEN, _NAME = 10, 84
 
 
 def tiles(
-    rows: Sequence[Sequence[np.ndarray]], row_names: Sequence[str], column_names: Sequence[str]
+    rows: Sequence[Sequence[np.ndarray]],
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    side: int = 150,
 ) -> str:
     """Small pictures, uint8 (h, w, 3), in rows and columns with names, as SVG."""
-    width = _NAME + len(rows[0]) * (_SIDE + _BETWEEN)
-    height = 30 + len(rows) * (_SIDE + _BETWEEN)
+    width = _NAME + len(rows[0]) * (side + _BETWEEN)
+    height = 30 + len(rows) * (side + _BETWEEN)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="13">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
     for column, name in enumerate(column_names):
-        x = _NAME + column * (_SIDE + _BETWEEN)
+        x = _NAME + column * (side + _BETWEEN)
         parts.append(f'<text x="{x}" y="20">{escape(name)}</text>')
     for row, (pictures, name) in enumerate(zip(rows, row_names, strict=True)):
-        y = 30 + row * (_SIDE + _BETWEEN)
-        parts.append(f'<text x="8" y="{y + _SIDE / 2}">{escape(name)}</text>')
+        y = 30 + row * (side + _BETWEEN)
+        parts.append(f'<text x="8" y="{y + side / 2}">{escape(name)}</text>')
         for column, pixels in enumerate(pictures):
-            x = _NAME + column * (_SIDE + _BETWEEN)
+            x = _NAME + column * (side + _BETWEEN)
             parts.append(
-                f'<image x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" '
+                f'<image x="{x}" y="{y}" width="{side}" height="{side}" '
                 f'style="image-rendering:pixelated" href="{_embedded(pixels)}"/>'
             )
     return "\n".join([*parts, "</svg>\n"])

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from recording import Options, Panel, bars, options, record, say
+from recording import Options, Panel, bars, options, record, say, spread
 from torch import Tensor, nn
 
 import convsmith as cs
@@ -132,18 +132,17 @@ def trained(name: str, data: TrainingData, given: Options) -> tuple[nn.Module, d
 def cells(row: dict[str, Any]) -> list[str]:
     """One row of the table."""
 
-    def spread(key: str, form: str) -> str:
-        found = [run[key] for run in row["runs"]]
-        return f"{mean(found):{form}} ({min(found):{form}} to {max(found):{form}})"
+    def found(key: str) -> list[float]:
+        return [run[key] for run in row["runs"]]
 
     return [
         row["way"],
         f"{row['parameters']:,}",
         f"{row['macs']:,}",
-        spread("held_out_miou", ".3f"),
+        spread(found("held_out_miou"), ".3f"),
         f"{row['ms']:.1f}",
-        spread("checkerboard_before", ".3f"),
-        spread("checkerboard", ".4f"),
+        spread(found("checkerboard_before"), ".3f"),
+        spread(found("checkerboard"), ".4f"),
     ]
 
 

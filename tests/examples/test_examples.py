@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples"
 RESULTS = sorted((EXAMPLES / "results").glob("*.json"))
 # What is no example: it serves all of them.
-SERVANTS = {"recording", "tables"}
+SERVANTS = {"comparing", "recording", "tables", "written_pages"}
 NAMES = sorted(file.stem for file in EXAMPLES.glob("*.py") if file.stem not in SERVANTS)
 
 

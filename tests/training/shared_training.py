@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training for torchrun: its first process writes the weights to the file it is given."""
+"""A training for torchrun: NETWORK FILE; its first process writes the state to the file."""
 
 import sys
 
@@ -14,18 +14,18 @@ from convsmith.training.distributed import World
 from convsmith.training.tasks import Classification
 
 
-def trained() -> dict[str, Tensor]:
-    """The float64 weights of a LeNet-5 after six steps on batches of 16, 16 and 9 images."""
+def trained(network: str) -> dict[str, Tensor]:
+    """The float64 state of a network after six steps on batches of 16, 16 and 9 images."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     images = ImageSet(
         images=rng.integers(0, 256, (51, 28, 28), np.uint8),
         classes=np.arange(51) % 10,
-        preprocess=models.find("lenet5").preprocess,
+        preprocess=models.find(network).preprocess,
     )
     data = split(images, held_out=10, seed=0, task=Classification())
     torch.manual_seed(1)
-    model = models.create("lenet5", dtype=torch.float64)
+    model = models.create(network, dtype=torch.float64)
     recipe = Recipe(epochs=2, batch_size=16, optimizer="sgd", lr=0.01, flip=True)
     train(model, data, recipe)
     return model.state_dict()
@@ -33,6 +33,6 @@ def trained() -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     with joined("cpu"):
-        weights = trained()
+        weights = trained(sys.argv[1])
         if World.current().rank == 0:
-            save_file(weights, sys.argv[1])
+            save_file(weights, sys.argv[2])

@@ -100,6 +100,12 @@ def test_the_data_decides_the_outputs_and_its_own_recipe(
     assert trained.model.preprocess.size == 24
 
 
+def test_a_network_for_one_size_is_built_for_that_of_the_images(few_images: Path) -> None:
+    found = train_network("vgg16", few_images, {"epochs": 1}, size=64, width=0.03)
+    assert found.model.recipe.options["image_size"] == 64
+    assert found.model.preprocess.size == 64
+
+
 def test_a_size_the_network_does_not_take_is_an_error(few_images: Path) -> None:
     with pytest.raises(ArgumentError, match=r"digits_vgg takes no images of 24 x 24 pixels"):
         train_network("digits_vgg", few_images, {"epochs": 1}, size=24)

@@ -20,9 +20,9 @@ Model = Annotated[str, typer.Argument(help="A name from `convsmith list`.")]
 Data = Annotated[
     str,
     typer.Option(
-        help="digits, mnist, fashion_mnist, cifar10, membrane, camvid, set14, faces; a folder of "
-        "images, beside one of label maps for segmentation, or with COCO's boxes in an "
-        "annotations.json; or an .npz with x and y."
+        help="digits, mnist, fashion_mnist, cifar10, membrane, camvid, set14, faces, "
+        "moving_digits; a folder of images, beside one of label maps for segmentation, or with "
+        "COCO's boxes in an annotations.json; or an .npz with x and y."
     ),
 ]
 DataRoot = Annotated[
@@ -118,6 +118,7 @@ def _tell(trained: "TrainedNetwork", save: Path | None, as_json: bool) -> None:
         trained.save(save)
     report = {
         "model": trained.model.recipe.network,
+        "parameters": sum(p.numel() for p in trained.model.parameters()),
         **trained.result.measures,
         "seconds": trained.result.seconds,
         "settings": trained.settings,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from convsmith.errors import ArgumentError
+from convsmith.training.shared_norm import forget_sharing, share_moments
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,18 @@ class World:
         return cls()
 
     def together(self, model: nn.Module) -> nn.Module:
-        """The model, its gradients averaged over all processes when there are several."""
-        return model if self.size == 1 else DistributedDataParallel(model)
+        """The model, its gradients averaged over all processes when there are several, and its
+        batch-norms made to see the images of all.
+        """
+        if self.size == 1:
+            return model
+        share_moments(model)
+        return DistributedDataParallel(model, broadcast_buffers=False)
+
+    def apart(self, model: nn.Module) -> None:
+        """The model as it was before `together`, but for what it learnt."""
+        if self.size > 1:
+            forget_sharing(model)
 
     def total(self, number: float) -> float:
         """The sum of a number over all processes."""

@@ -34,7 +34,7 @@ class TrainingResult:
 
     history: tuple[Epoch, ...]
     measures: Mapping[str, float]
-    seconds: float
+    seconds: float  # of learning, before an interruption too, and of measuring
 
 
 def train(
@@ -64,20 +64,21 @@ def train(
             another training.
     """
     recipe = recipe or data.recipe
-    start = time.perf_counter()
     world = World.current()
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(recipe.seed + world.rank)
         told = (on_epoch, on_step)
         state = _Loop(model, data, recipe, world, checkpoints, told).run()
+    learnt = time.perf_counter()
+    world.apart(model)
     state.keep_average()
     model.eval()
     measures = {}
     if world.rank == 0:
         measures = data.task.measure(model, data.held_out, recipe.batch_size)
     world.wait()
-    seconds = state.seconds + time.perf_counter() - start
+    seconds = state.seconds + time.perf_counter() - learnt
     return TrainingResult(history=tuple(state.history), measures=measures, seconds=seconds)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def train_network(
         )
         _require_task(name, data, images)
         torch.manual_seed(seed)
-        model = create(name, **{**images.options, **options}).to(where)
+        model = create(name, **_side(name, size), **{**images.options, **options}).to(where)
         model.preprocess = preprocess
         if size is not None:
             _require_size(model, size)
@@ -111,6 +112,12 @@ def _preprocess(name: str, size: int | None, options: Mapping[str, Any]) -> Prep
     return preprocess if size is None else replace(preprocess, size=size)
 
 
+def _side(name: str, size: int | None) -> dict[str, Any]:
+    """For networks that are built for one size of images: VGG-16 with its first linear layer."""
+    known = "image_size" in signature(find(name).build).parameters
+    return {"image_size": size} if known and size is not None else {}
+
+
 def _require_task(name: str, data: str | Path, found: TrainingData) -> None:
     task = find(name).task
     if task != found.task.name:
@@ -118,10 +125,17 @@ def _require_task(name: str, data: str | Path, found: TrainingData) -> None:
             f"train: {name} is for {task}, data {data} for {found.task.name}; convsmith list shows "
             f"what each network is for"
         )
+    frames, shown = find(name).frames, found.held_out.batch([0])[0].ndim
+    if (frames is not None) != (shown == 5):
+        wants = "images" if frames is None else f"clips of {frames} frames"
+        raise ArgumentError(
+            f"train: {name} is for {wants}, data {data} has {'clips' if shown == 5 else 'images'}; "
+            f"convsmith list shows what each network reads"
+        )
 
 
 def _require_size(model: Model, size: int) -> None:
-    example = torch.zeros(1, model.preprocess.channels, size, size)
+    example = torch.zeros(1, *find(model.recipe.network).shape_of(model.preprocess))
     try:
         with torch.inference_mode():
             model(example.to(next(model.parameters()).device))

@@ -21,6 +21,19 @@ def test_the_published_widths(width: float, macs: float, parameters: float) -> N
     assert counter.get_total_flops() / 2e6 == pytest.approx(macs, abs=1)
 
 
+def test_a_depth_multiplier_widens_depthwise_layers_alone() -> None:
+    plain, doubled = (
+        models.create("mobilenet_v1", width=0.25, depth_multiplier=m, device="meta") for m in (1, 2)
+    )
+    for one, two in zip(plain.features[1:], doubled.features[1:], strict=True):
+        if one[0].groups > 1:
+            assert two[0].weight.shape == (2 * len(one[0].weight), 1, 3, 3)
+            assert two[0].groups == one[0].groups
+        else:
+            assert two[0].out_channels == one[0].out_channels
+            assert two[0].in_channels == 2 * one[0].in_channels
+
+
 def test_the_padding_of_tensorflow_starts_at_the_corner() -> None:
     same = models.create("mobilenet_v1", width=0.25, num_classes=2, padding="same")
     symmetric = models.create("mobilenet_v1", width=0.25, num_classes=2)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published sizes, and the bottleneck; exact counts are in test_sizes."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from convsmith import models
@@ -29,8 +32,49 @@ def test_the_published_sizes(depth: int) -> None:
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(parameters, abs=0.01)
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(1, 3, 224, 224, device="meta"))
-    # The paper does not say what it counts; products alone, our count, are a little fewer.
+    # Products alone, our count, are a little fewer.
     assert 0.97 < counter.get_total_flops() / 2e9 / operations < 0.995
+
+
+class Elementwise(TorchDispatchMode):
+    """Counts 1 a bias, 2 a normalised value and 1 a value of a ReLU."""
+
+    total = 0
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        y = operator(*args, **(kwargs or {}))
+        name = operator.overloadpacket.__name__
+        if name == "convolution" and args[2] is not None:
+            self.total += y.numel()
+        elif "batch_norm" in name:
+            self.total += 2 * args[0].numel()
+        elif name in ("relu", "relu_"):
+            self.total += y.numel()
+        return y
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", TABLE)
+def test_all_published_numbers_are_those_of_a_wider_stem(depth: int) -> None:
+    model = models.create(f"rednet{depth}", stem_window=7, device="meta")
+    parameters, operations = TABLE[depth]
+    x = torch.empty(1, 3, 224, 224, device="meta")
+    with FlopCounterMode(display=False) as products, torch.no_grad():
+        model(x)
+    with Elementwise() as others, torch.no_grad():
+        model(x)
+    # Both have two digits behind the point.
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == parameters
+    assert round((products.get_total_flops() / 2 + others.total) / 1e9, 2) == operations
+
+
+def test_dense_prediction_has_the_wider_stem() -> None:
+    for name in ("rednet50_fpn", "rednet50_retinanet"):
+        backbone = models.create(name, device="meta").backbone
+        first = next(m for m in backbone.modules() if isinstance(m, Involution2d))
+        assert first.kernel_size == (7, 7)
 
 
 def test_kernels_are_7x7_and_shared_by_16_channels() -> None:

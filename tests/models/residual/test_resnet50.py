@@ -17,6 +17,13 @@ def test_version_1_strides_on_the_first_layer_of_a_block() -> None:
         assert [layer.stride[0] for layer in layers] == [stride, 1, 1, stride]
 
 
+def test_blocks_make_the_depth() -> None:
+    model = models.create("resnet50", blocks=(1, 2, 4, 1), device="meta")
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    shortcuts = 4
+    assert len(layers) - shortcuts == 26
+
+
 def test_a_block_of_zero_weights_is_its_shortcut() -> None:
     x = torch.randn(2, 8, 6, 6)
     for out_channels, stride in ((8, 1), (12, 2), (12, 1)):

@@ -1,26 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlaps, suppression and average precision, by hand."""
+"""Average precision, by hand."""
 
 import pytest
 import torch
 
-from convsmith.training.tasks.boxes import average_precision, kept, overlaps
+from convsmith.training.tasks.boxes import average_precision
 
 SQUARE = [0.0, 0, 10, 10]
-
-
-def test_overlaps_of_boxes() -> None:
-    a = torch.tensor([SQUARE, [20.0, 20, 30, 30]])
-    b = torch.tensor([SQUARE, [5.0, 0, 15, 10], [0.0, 0, 10, 5]])
-    expected = [[1, 50 / 150, 0.5], [0, 0, 0]]
-    torch.testing.assert_close(overlaps(a, b), torch.tensor(expected))
-
-
-def test_the_best_of_boxes_that_overlap_is_kept() -> None:
-    boxes = torch.tensor([SQUARE, [1.0, 0, 11, 10], [20.0, 20, 30, 30], [0.0, 0, 10, 5]])
-    # The second overlaps the first by 9 / 11; the last by half, which is not too much.
-    assert kept(boxes, torch.tensor([0.6, 0.9, 0.3, 0.2])).tolist() == [1, 2, 3]
-    assert kept(boxes[:0], torch.zeros(0)).tolist() == []
 
 
 def test_average_precision_by_hand() -> None:

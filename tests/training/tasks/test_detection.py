@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from convsmith.errors import ArgumentError
 from convsmith.models.detection.anchors import offsets_to_boxes
+from convsmith.models.detection.boxes import overlaps
 from convsmith.training import Recipe, train_network
 from convsmith.training.draws import Draws
 from convsmith.training.tasks import Detection
-from convsmith.training.tasks.boxes import overlaps
 
 TASK = Detection(num_classes=2, size=64)
 BOXES = torch.tensor([[[1.0, 4, 8, 44, 40], [-1.0, -1, -1, -1, -1]]])

@@ -5,7 +5,8 @@
               I channels                        I to O
 
 It shows the depthwise separable convolution: eight to nine times fewer products than 3x3 layers of
-the same channels, of which the 1x1 layers do 95 %. The width multiplier divides both.
+the same channels, of which the 1x1 layers do 95 %. The width multiplier divides both; a depth
+multiplier m puts m windows on each channel, so that depthwise layers have m I channels.
 
 Source: Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
 Applications, 2017, arXiv:1704.04861, table 1. 4.23 million parameters and 569 million macs at
@@ -30,7 +31,8 @@ _PAIRS += [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
 
 
 class MobileNetV1(Model):
-    """The network of table 1, its channels multiplied by `width` (at least 8 remain).
+    """The network of table 1, its channels multiplied by `width` (at least 8 remain), those of its
+    depthwise layers by `depth_multiplier` besides.
 
     `norm=False` is the form whose batch-norms are folded into biased convolutions;
     `padding="same"` is TensorFlow's, which pads after the image where the stride is 2.
@@ -45,6 +47,7 @@ class MobileNetV1(Model):
         num_classes: int = 1000,
         in_channels: int = 3,
         width: float = 1.0,
+        depth_multiplier: int = 1,
         norm: bool = True,
         padding: int | Literal["same"] = 1,
         activation: Literal["relu6", "relu"] = "relu6",
@@ -55,10 +58,13 @@ class MobileNetV1(Model):
         stem = Conv2d(in_channels, channels, 3, stride=2, padding=padding, bias=not norm)
         layers = [normed(stem, channels, norm=norm, activation=relu)]
         for published, stride in _PAIRS:
-            depthwise = DepthwiseConv2d(channels, 3, stride, padding, bias=not norm)
-            layers.append(normed(depthwise, channels, norm=norm, activation=relu))
+            depthwise = DepthwiseConv2d(
+                channels, 3, stride, padding, depth_multiplier=depth_multiplier, bias=not norm
+            )
+            filtered = channels * depth_multiplier
+            layers.append(normed(depthwise, filtered, norm=norm, activation=relu))
             outputs = max(8, int(published * width))
-            pointwise = PointwiseConv2d(channels, outputs, bias=not norm)
+            pointwise = PointwiseConv2d(filtered, outputs, bias=not norm)
             layers.append(normed(pointwise, outputs, norm=norm, activation=relu))
             channels = outputs
         self.features = nn.Sequential(*layers)

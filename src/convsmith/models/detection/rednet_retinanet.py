@@ -15,6 +15,7 @@ for Dense Object Detection, 2017, arXiv:1708.02002, section 4.
 
 from dataclasses import replace
 from math import log
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from convsmith.convs import Conv2d
 from convsmith.models.blocks import he_initialized
 from convsmith.models.detection.anchors import PER_PLACE
+from convsmith.models.detection.detections import Detections, detections
 from convsmith.models.network import Model, Network
 from convsmith.models.preprocess import IMAGENET
 from convsmith.models.pyramid import FeaturePyramid
@@ -35,12 +37,15 @@ _PRIOR = 0.01  # the first guess: how likely an anchor holds an object
 class RedNetRetinaNet(Model):
     """`depth` is that of the backbone: 26, 38, 50, 101 or 152; `width` multiplies all channels.
 
-    What an output says, and where its anchor is: `convsmith.models.detection.anchors`.
+    What an output says, and where its anchor is: `convsmith.models.detection.anchors`. `detect`
+    gives boxes.
 
     >>> model = RedNetRetinaNet(depth=26, width=0.0625, num_classes=5)
     >>> scores, offsets = model(torch.zeros(1, 3, 64, 96))
     >>> scores.shape, offsets.shape
     (torch.Size([1, 1161, 5]), torch.Size([1, 1161, 4]))
+    >>> len(model.eval().detect(torch.zeros(1, 3, 64, 96), least_score=0.5)[0])
+    0
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class RedNetRetinaNet(Model):
     ) -> None:
         super().__init__()
         channels = max(1, int(_CHANNELS * width))
-        self.backbone = RedNetBackbone(depth, in_channels, width)
+        self.backbone = RedNetBackbone(depth, in_channels, width, stem_window=7)
         maps = self.backbone.channels[1:]
         self.pyramid = FeaturePyramid(maps, channels)
         self.coarser = nn.ModuleList(
@@ -83,6 +88,12 @@ class RedNetRetinaNet(Model):
         scores = [_by_box(self.class_head(self.class_tower(level))) for level in levels]
         offsets = [_by_box(self.box_head(self.box_tower(level))) for level in levels]
         return torch.cat(scores, 1), torch.cat(offsets, 1)
+
+    def detect(self, x: Tensor, **options: Any) -> list[Detections]:
+        """(n, c, h, w) to the boxes of each image; see `detections` for the options."""
+        with torch.inference_mode():
+            scores, offsets = self(x)
+            return detections(scores, offsets, (x.shape[2], x.shape[3]), **options)
 
 
 def _tower(channels: int) -> nn.Sequential:

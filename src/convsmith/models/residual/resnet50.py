@@ -13,6 +13,7 @@ Source: He et al., Deep Residual Learning for Image Recognition, 2016, arXiv:151
 25,557,032 parameters, named as torchvision names them.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -64,6 +65,9 @@ class Bottleneck(nn.Module):
 class ResNet50(Model):
     """A 7x7 layer and a pooling, four stages of bottlenecks, a linear layer.
 
+    `blocks` is how many a stage has: (1, 2, 4, 1) makes 26 layers, as
+    RedNet-26 has.
+
     >>> ResNet50(width=0.125, num_classes=10).fc
     Linear(in_features=256, out_features=10, bias=True)
     """
@@ -71,17 +75,22 @@ class ResNet50(Model):
     block: ClassVar[type[nn.Module]] = Bottleneck
 
     def __init__(
-        self, *, num_classes: int = 1000, in_channels: int = 3, width: float = 1.0
+        self,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        width: float = 1.0,
+        blocks: Sequence[int] = (3, 4, 6, 3),
     ) -> None:
         super().__init__()
         stem, *widths = (max(1, int(channels * width)) for channels in (64, 256, 512, 1024, 2048))
         self.conv1 = Conv2d(in_channels, stem, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        self.layer1 = self._stage(stem, widths[0], blocks=3, stride=1)
-        self.layer2 = self._stage(widths[0], widths[1], blocks=4, stride=2)
-        self.layer3 = self._stage(widths[1], widths[2], blocks=6, stride=2)
-        self.layer4 = self._stage(widths[2], widths[3], blocks=3, stride=2)
+        self.layer1 = self._stage(stem, widths[0], blocks=blocks[0], stride=1)
+        self.layer2 = self._stage(widths[0], widths[1], blocks=blocks[1], stride=2)
+        self.layer3 = self._stage(widths[1], widths[2], blocks=blocks[2], stride=2)
+        self.layer4 = self._stage(widths[2], widths[3], blocks=blocks[3], stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(widths[3], num_classes)
         he_initialized(self)

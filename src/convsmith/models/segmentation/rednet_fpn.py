@@ -49,7 +49,7 @@ class RedNetFPN(Model):
     ) -> None:
         super().__init__()
         channels, head = max(1, int(_PYRAMID * width)), max(1, int(_HEAD * width))
-        self.backbone = RedNetBackbone(depth, in_channels, width)
+        self.backbone = RedNetBackbone(depth, in_channels, width, stem_window=7)
         self.pyramid = FeaturePyramid(self.backbone.channels, channels)
         self.descents = nn.ModuleList(_descent(channels, head, steps) for steps in range(4))
         self.dropout = nn.Dropout2d(dropout)

@@ -2,12 +2,13 @@
 """Films of a face, drawn here, in which the heart beats at a known rate.
 
     skin  = light(t) · colour(place) · (1 + depth · strength(channel) · pulse(t))
-    other = light(t) · colour(place) · (1 + flicker(t))
+    other = light(t) · colour(place) · (1 + flicker · strength(channel) · rival(t))
 
-A face-shaped region sways before a background of nearly its colour, on which another light
-flickers without rhythm; the light on both changes slowly; every pixel has noise of its own and is
-rounded to 256 levels. The pulse is about one level, less than the noise: only many pixels together
-show it, and only if they are skin.
+A face-shaped region wanders before a background of nearly its colour. On the background another
+light flickers in the colours of the pulse, more strongly, and at a rate of its own that a heart
+could have: neither its colour nor its rhythm gives the pulse away, only its place does. The light
+on both drifts; every pixel has noise of its own and is rounded to 256 levels. The pulse is about
+one level, less than the noise: only many pixels together show it, and only if they are skin.
 
 Source: the strengths of the three colours are those of Verkruysse, Svaasand and Nelson, Remote
 plethysmographic imaging using ambient light, 2008: most in green.
@@ -34,7 +35,8 @@ _TRAIN, _HELD_OUT = 160, 32
 _SKIN, _WALL = np.array([190.0, 140.0, 115.0]), np.array([183.0, 148.0, 125.0])
 _STRENGTH = np.array([0.35, 1.0, 0.55])
 # Of the light that skin returns, and that the background does; grey levels.
-_DEPTH, _FLICKER, _NOISE = 0.008, 0.01, 2.0
+_DEPTH, _FLICKER, _NOISE = 0.008, 0.012, 2.0
+_APART = 15.0  # beats a minute between the two rates, at least
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,16 @@ def film(seed: int, size: int, frames: int = FRAMES) -> Film:
     rng = np.random.default_rng(seed)
     seconds = np.arange(frames) / FRAMES_PER_SECOND
     rate = rng.uniform(*RATES)
-    beats = 2 * np.pi * (rate / 60 * seconds + rng.uniform())
-    # A second harmonic makes the rise of a beat steeper than its fall.
-    pulse = np.sin(beats) + 0.25 * np.sin(2 * beats + 0.8)
+    pulse = _beating(rng, seconds, rate)
+    rival = _beating(rng, seconds, _another(rng, rate))
     skin = _face(rng, seconds, size)
     background = _WALL * rng.uniform(0.85, 1.15) + _texture(rng, size, 12.0)
     face = _SKIN * rng.uniform(0.9, 1.1) + _texture(rng, size, 6.0)
     colour = background + skin[..., None] * (face - background)
-    flicker = rng.normal(0, _FLICKER, frames)[:, None, None, None]
-    beat = _DEPTH * _STRENGTH * pulse[:, None, None, None]
+    beat, flicker = (
+        depth * _STRENGTH * wave[:, None, None, None]
+        for depth, wave in ((_DEPTH, pulse), (_FLICKER, rival))
+    )
     changing = 1 + skin[..., None] * beat + (1 - skin[..., None]) * flicker
     light = _light(rng, seconds)[:, None, None, None]
     noise = rng.normal(0, _NOISE, (frames, size, size, 3))
@@ -75,14 +78,26 @@ def film(seed: int, size: int, frames: int = FRAMES) -> Film:
     return Film(levels.astype(np.uint8), skin, pulse, float(rate))
 
 
+def _beating(rng: np.random.Generator, seconds: np.ndarray, rate: float) -> np.ndarray:
+    """A second harmonic makes the rise of a beat steeper than its fall."""
+    beats = 2 * np.pi * (rate / 60 * seconds + rng.uniform())
+    return np.sin(beats) + 0.25 * np.sin(2 * beats + 0.8)
+
+
+def _another(rng: np.random.Generator, rate: float) -> float:
+    """A rate of the same range, `_APART` away."""
+    low, high = RATES
+    return low + (rate - low + rng.uniform(_APART, high - low - _APART)) % (high - low)
+
+
 def _face(rng: np.random.Generator, seconds: np.ndarray, size: int) -> np.ndarray:
-    """An ellipse with a soft edge that sways about."""
+    """An ellipse with a soft edge, anywhere in the middle half, that wanders about."""
     speed, phase = rng.uniform(0.1, 0.4, 2), rng.uniform(0, 2 * np.pi, 2)
-    sway = 0.04 * np.sin(2 * np.pi * speed * seconds[:, None] + phase)
-    centre = rng.uniform(0.4, 0.6, 2) + sway
+    sway = 0.06 * np.sin(2 * np.pi * speed * seconds[:, None] + phase)
+    centre = rng.uniform(0.3, 0.7, 2) + sway
     places = (np.arange(size) + 0.5) / size
-    down = (places[None, :, None] - centre[:, 0, None, None]) / 0.36
-    across = (places[None, None, :] - centre[:, 1, None, None]) / 0.27
+    down = (places[None, :, None] - centre[:, 0, None, None]) / 0.34
+    across = (places[None, None, :] - centre[:, 1, None, None]) / 0.25
     inside = (1 - np.sqrt(down**2 + across**2)) * 0.3 * size  # in pixels, about
     return np.clip(inside + 0.5, 0, 1)
 
@@ -96,8 +111,8 @@ def _texture(rng: np.random.Generator, size: int, levels: float) -> np.ndarray:
 
 
 def _light(rng: np.random.Generator, seconds: np.ndarray) -> np.ndarray:
-    """A drift over the film and a slow wave, a few hundredths each."""
-    drift = rng.uniform(-0.05, 0.05) * seconds / seconds[-1]
+    """A drift over the film and a slow wave, up to a tenth together."""
+    drift = rng.uniform(-0.08, 0.08) * seconds / seconds[-1]
     wave = 0.02 * np.sin(2 * np.pi * (rng.uniform(0.05, 0.3) * seconds + rng.uniform()))
     return 1 + drift + wave
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from convsmith.errors import ArgumentError
 from convsmith.models import Preprocess
 from convsmith.training.data import TrainingData, split
-from convsmith.training.datasets import boxes, cifar10, digits, faces, mnist, segmented, set14
+from convsmith.training.datasets import (
+    boxes,
+    cifar10,
+    digits,
+    faces,
+    mnist,
+    moving_digits,
+    segmented,
+    set14,
+)
 from convsmith.training.datasets.images import load_images, require_sound
 from convsmith.training.datasets.label_maps import folders_of
 from convsmith.training.tasks import Classification
@@ -23,6 +32,7 @@ DATASETS: dict[str, Callable[[Preprocess, Path | None], TrainingData]] = {
     "camvid": segmented.camvid,
     "set14": set14.load,
     "faces": faces.load,
+    "moving_digits": moving_digits.load,
 }
 _HELD_OUT_FRACTION = 0.2
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes (left, top, right, bottom): how much two overlap, which of many to keep, how good they are.
+"""How good the boxes (left, top, right, bottom) are that a detector found.
 
 Source: Everingham et al., The Pascal Visual Object Classes Challenge, 2010, section 4.2 (average
 precision, as the area under the whole curve).
@@ -12,29 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
-def overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of every box of a (n, 4) with every one of b (m, 4): (n, m).
-
-    >>> overlaps(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[1.0, 0, 3, 2]]))
-    tensor([[0.3333]])
-    """
-    corner = torch.maximum(a[:, None, :2], b[None, :, :2])
-    opposite = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (opposite - corner).clamp(min=0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    return shared / (areas[0][:, None] + areas[1] - shared).clamp(min=1e-12)
-
-
-def kept(boxes: Tensor, scores: Tensor, most_overlap: float = 0.5) -> Tensor:
-    """Indices of boxes, best first, none of which overlaps a better one by more than this."""
-    order = scores.argsort(descending=True, stable=True)
-    chosen: list[int] = []
-    while len(order):
-        best, rest = order[0], order[1:]
-        chosen.append(int(best))
-        order = rest[overlaps(boxes[best][None], boxes[rest])[0] <= most_overlap]
-    return torch.tensor(chosen, dtype=torch.int64)
+from convsmith.models.detection.boxes import overlaps
 
 
 def average_precision(

@@ -25,7 +25,8 @@ class Classification(Task):
         self, x: Tensor, y: Tensor, recipe: Recipe, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Images shifted, and mirrored where the recipe says so."""
-        x = shifted(x, recipe.shift, draws)
+        if recipe.shift:
+            x = shifted(x, recipe.shift, draws)
         if recipe.flip:
             x, _ = mirrored(x, None, draws)
         return x, y

@@ -13,17 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convsmith.errors import ArgumentError
-from convsmith.models.detection.anchors import anchors, boxes_from_offsets, offsets_to_boxes
+from convsmith.models.detection.anchors import anchors, offsets_to_boxes
+from convsmith.models.detection.boxes import overlaps
+from convsmith.models.detection.detections import detections
 from convsmith.training.draws import Draws
 from convsmith.training.examples import Examples, batches
 from convsmith.training.recipe import Recipe
-from convsmith.training.tasks.boxes import average_precision, kept, overlaps
+from convsmith.training.tasks.boxes import average_precision
 from convsmith.training.tasks.task import Task
 
 _ALPHA, _GAMMA = 0.25, 2.0  # equation 5
 _POSITIVE, _NEGATIVE = 0.5, 0.4  # overlap of an anchor and a box
 _ROUND = 1 / 9  # where the smooth loss of an offset turns straight
-_LEAST_SCORE, _MOST_BOXES = 0.05, 100
 
 
 class Detection(Task):
@@ -94,13 +95,12 @@ class Detection(Task):
         with torch.inference_mode():
             for x, y in batches(examples, batch_size):
                 scores, offsets = (part.float().cpu() for part in model(x.to(weights)))
-                boxes = boxes_from_offsets(offsets, self.anchors)
-                for image in range(len(y)):
+                size = (x.shape[2], x.shape[3])
+                for image, said in zip(y, detections(scores, offsets, size), strict=True):
                     for number in range(self.num_classes):
-                        right = y[image][y[image, :, 0] == number, 1:]
-                        true[number].append(right)
-                        sure = scores[image, :, number].sigmoid()
-                        found[number].append(_best(boxes[image], sure))
+                        right, named = image[:, 0] == number, said.classes == number
+                        true[number].append(image[right, 1:])
+                        found[number].append((said.boxes[named], said.scores[named]))
         precisions = [
             average_precision(f, t) for f, t in zip(found, true, strict=True) if sum(map(len, t))
         ]
@@ -121,10 +121,3 @@ def _assigned(boxes: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     holder[closest] = torch.arange(len(boxes), device=places.device)
     certain[closest] = True
     return holder, certain
-
-
-def _best(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    sure = (scores > _LEAST_SCORE).nonzero()[:, 0]
-    sure = sure[scores[sure].argsort(descending=True)[: 10 * _MOST_BOXES]]
-    chosen = sure[kept(boxes[sure], scores[sure])[:_MOST_BOXES]]
-    return boxes[chosen], scores[chosen]

@@ -64,6 +64,13 @@ def test_an_image_becomes_a_result_and_exports(
     code, stdout, stderr = convsmith("scan", *files, "--out", out, "--json", "-q")
     assert (code, stderr) == (0, "")
     assert json.loads(stdout)["resumed"] == 1
+    picture = tmp_path / "heat.jpg"
+    code, _, stderr = convsmith("scan", "--out", out, "--export", picture, "--of", "1")
+    assert (code, stderr) == (0, f"written: {picture}\n")
+    assert json.loads(convsmith("scan", "--out", out, "--export", picture, "--json")[1]) == {
+        "folder": str(out),
+        "exports": [str(picture)],
+    }
     code, _, stderr = convsmith("scan", *files, "--out", out, "--output", "labels")
     assert code == 2
     assert "which differs in output" in stderr

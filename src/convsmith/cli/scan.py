@@ -20,6 +20,7 @@ from convsmith.errors import ArgumentError, ScanError
 
 if TYPE_CHECKING:
     from convsmith.scanning import ScanResult
+    from convsmith.scanning.sinks import Store
 
 Image = Annotated[
     Path | None, typer.Argument(metavar="IMAGE", help="TIFF, PNG, JPEG, .npy, Zarr, a folder.")
@@ -60,7 +61,8 @@ Verify = Annotated[
 Workers = Annotated[int, typer.Option(min=0, help="Local processes under Dask [none].")]
 Dask = Annotated[str | None, typer.Option(metavar="URL", help="A Dask scheduler, tcp://host:8786.")]
 Export = Annotated[
-    list[Path] | None, typer.Option(help="Also write .tif, .npy or a picture .png; repeatable.")
+    list[Path] | None,
+    typer.Option(help="Also write .tif, .npy or a picture, .png or .jpg; repeatable."),
 ]
 Of = Annotated[str | None, typer.Option(help="The class that a picture shows, by number or name.")]
 
@@ -96,7 +98,8 @@ def run(
     """Run a network over an image of any size, tile by tile, in bounded memory.
 
     The same command goes on where an earlier one ended. Without a MODEL and an IMAGE: a page of
-    handwritten digits that nobody trained on, read by a small network that comes along.
+    handwritten digits that nobody trained on, read by a small network that comes along; or with
+    --out and --export alone, more files from a scan that is done.
     """
     options = {
         "output": output,
@@ -110,6 +113,9 @@ def run(
         "dask": dask,
         "verify": verify,
     }
+    if model is None and image is None and out is not None and export:
+        _say_exports(out, export, of, as_json=as_json, quiet=quiet)
+        return
     if model is None and image is None:
         from convsmith.cli import digits_page
 
@@ -122,7 +128,7 @@ def run(
         )
     job = _Job(image, axes, channels, out, weights, shape, seed, quiet)
     result = job.done(model, options | {"classes": _lines(classes)})
-    files = _exported(result, export or [], job.source(), of)
+    files = _exported(result.store, export or [], job.source(), of)
     if as_json:
         print_json(result.to_json() | {"exports": files})
     elif not quiet:
@@ -195,8 +201,19 @@ def _lines(path: Path | None) -> list[str] | None:
     return path.read_text(encoding="utf-8").splitlines() if path else None
 
 
-def _exported(result: ScanResult, files: Sequence[Path], image: Any, of: str | None) -> list[str]:
+def _exported(result: Store | Path, files: Sequence[Path], image: Any, of: str | None) -> list[str]:
     from convsmith.scanning import export
 
     shown = int(of) if of is not None and of.isdecimal() else of
-    return [str(export(result.store, file, image=image, of=shown)) for file in files]
+    return [str(export(result, file, image=image, of=shown)) for file in files]
+
+
+def _say_exports(
+    out: Path, files: Sequence[Path], of: str | None, *, as_json: bool, quiet: bool
+) -> None:
+    """Export what an earlier scan wrote, without its network."""
+    written = _exported(out, files, None, of)
+    if as_json:
+        print_json({"folder": str(out), "exports": written})
+    elif not quiet:
+        say(f"written: {', '.join(written)}")

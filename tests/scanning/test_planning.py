@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from convsmith.errors import ArgumentError, ShapeError
+from convsmith.geometry import Cone
 from convsmith.scanning.plan import Plan
 from convsmith.scanning.planning import Estimate, UncutAxis, plan_scan
+from convsmith.scanning.sliding import AxisSliding
 
 MIB = 1 << 20
 FACTS: dict[str, Any] = {"in_channels": 3, "out_channels": 5}
@@ -17,7 +19,8 @@ FACTS: dict[str, Any] = {"in_channels": 3, "out_channels": 5}
 
 def uncut_axis(size: int, rf: int = 101, period: int = 8) -> UncutAxis:
     """A network that keeps the size, with so wide a receptive field."""
-    return UncutAxis(size=size, outputs=size, stride=1, a=-(rf // 2), b=rf // 2, period=period)
+    cone = Cone(1, ((-(rf // 2), rf // 2),))
+    return UncutAxis(size, size, AxisSliding(cone=cone, period=period, least=1))
 
 
 def alive(lengths: Sequence[int], tiles: int) -> int:
@@ -73,10 +76,10 @@ def test_a_small_image_is_one_tile() -> None:
 def test_what_does_not_fit_is_refused_with_what_it_would_take() -> None:
     for wishes in ({}, {"core": (512, 512)}, {"batch": 64}):
         with pytest.raises(ArgumentError, match=r"the least that it takes is \d+ MiB, and memory"):
-            planned(521 * MIB, **wishes)
+            planned(460 * MIB, **wishes)
 
 
 def test_an_image_smaller_than_one_output_is_refused() -> None:
-    small = UncutAxis(size=20, outputs=0, stride=4, a=0, b=31, period=4)
+    small = UncutAxis(20, 0, AxisSliding(cone=Cone(4, ((0, 31),)), period=4, least=1))
     with pytest.raises(ShapeError, match="is smaller than what one output looks at"):
         plan_scan((small,), live_bytes=alive, weight_bytes=0, memory=1000 * MIB, **FACTS)

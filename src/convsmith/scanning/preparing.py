@@ -5,7 +5,7 @@ promise "patch" the classifier itself, on every crop.
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsmith.analysis.memory import peak_bytes
 from convsmith.capture import Network, capture
 from convsmith.capture.recording import tensors_of
 from convsmith.errors import ArgumentError, UnsupportedError
 from convsmith.rewrite import densify, to_fully_convolutional
 from convsmith.scanning.plan import Plan, Promise
+from convsmith.scanning.sliding.watching import watch
 
-CROPS_AT_ONCE = 64
+_CROPS_AT_ONCE = 64
+_CROP_BYTES = 256 << 20  # activations of crops that go together
 
 
 def example_for(model: nn.Module, example: Tensor | None, num_axes: int) -> Tensor:
@@ -140,7 +143,19 @@ def runnable(network: Network, plan: Plan) -> nn.Module:
     if plan.promise == "fcn":
         return network
     sizes = tuple(int(axis.b - axis.a) + 1 for axis in plan.axes)
-    return Crops(network, sizes, tuple(int(axis.stride) for axis in plan.axes))
+    at_once = crops_at_once(network, (plan.in_channels, *sizes))
+    return Crops(network, sizes, tuple(int(axis.stride) for axis in plan.axes), at_once)
+
+
+def crops_at_once(network: nn.Module, crop: Sequence[int]) -> int:
+    """How many crops go through a classifier together: few of large ones."""
+    return max(1, min(_CROPS_AT_ONCE, _CROP_BYTES // crop_bytes(network, crop, 1)))
+
+
+def crop_bytes(network: nn.Module, crop: Sequence[int], together: int) -> int:
+    """The most bytes of activations alive while crops of one size go through a classifier."""
+    channels, *sizes = crop
+    return peak_bytes(watch(network, channels, sizes, together).source.graph)
 
 
 class Crops(nn.Module):
@@ -155,10 +170,15 @@ class Crops(nn.Module):
     """
 
     def __init__(
-        self, classifier: nn.Module, sizes: tuple[int, ...], stride: tuple[int, ...]
+        self,
+        classifier: nn.Module,
+        sizes: tuple[int, ...],
+        stride: tuple[int, ...],
+        at_once: int = _CROPS_AT_ONCE,
     ) -> None:
         super().__init__()
         self.classifier, self.sizes, self.stride = classifier, sizes, stride
+        self.at_once = at_once
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, c, *space) to (n, classes, *crops)."""
@@ -175,7 +195,7 @@ class Crops(nn.Module):
             corner = zip(places, self.stride, self.sizes, strict=True)
             window = [slice(p * step, p * step + size) for p, step, size in corner]
             crops.append(image[(slice(None), *window)])
-            if len(crops) == CROPS_AT_ONCE:
+            if len(crops) == self.at_once:
                 yield self.classifier(torch.stack(crops))
                 crops = []
         if crops:

@@ -67,6 +67,22 @@ def test_small_tiles_run_together() -> None:
     assert planned(4000 * MIB, size=100)[0].batch == 1
 
 
+def test_tiles_are_even() -> None:
+    """Sixty outputs in tiles of at most 56 are two of 32, and not one of 56 and a rest."""
+    axis = uncut_axis(60, rf=9).cut(80)
+    assert (axis.core, axis.tiles()) == (32, 2)
+
+
+def test_an_axis_that_nothing_reads_along_is_cut_one_by_one() -> None:
+    frames = UncutAxis(500, 500, AxisSliding(cone=Cone(1, ((0, 0),)), period=1, least=1))
+    axes = (frames, uncut_axis(400), uncut_axis(400))
+    plan, _ = plan_scan(
+        axes, live_bytes=alive, weight_bytes=0, memory=2000 * MIB, core=None, batch=None, **FACTS
+    )
+    assert plan.cores[0] == 1
+    assert plan.cores[1] > 1
+
+
 def test_a_small_image_is_one_tile() -> None:
     plan, estimate = planned(2000 * MIB, size=50)
     assert len(plan) == 1

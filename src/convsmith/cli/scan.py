@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ Export = Annotated[
 ]
 Of = Annotated[str | None, typer.Option(help="The class that a picture shows, by number or name.")]
 
-_LISTED = 20  # failed tiles; a broken image may fail a million
+_LISTED = 20  # reasons, and tiles of each; a broken image may fail a million
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -181,12 +181,24 @@ class _Job:
                     **options,
                 )
             except ScanError as error:
-                for number, why in list(error.failed.items())[:_LISTED]:
-                    view.say(f"tile {number}: {why}")
+                for line in _reasons(error.failed):
+                    view.say(line)
                 raise
             except KeyboardInterrupt as stopped:
                 view.say(str(stopped) or "stopped")
                 raise typer.Exit(130) from None
+
+
+def _reasons(failed: Mapping[int, str]) -> list[str]:
+    """Which tiles failed, a line a reason."""
+    tiles: dict[str, list[str]] = {}
+    for number, why in failed.items():
+        tiles.setdefault(why, []).append(str(number))
+    return [
+        f"{'tile' if len(some) == 1 else 'tiles'} {', '.join(some[:_LISTED])}"
+        f"{f' and {len(some) - _LISTED} more' if len(some) > _LISTED else ''}: {why}"
+        for why, some in list(tiles.items())[:_LISTED]
+    ]
 
 
 def _bytes(text: str) -> int:

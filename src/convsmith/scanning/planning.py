@@ -13,6 +13,9 @@ from convsmith.scanning.tiling import AxisPlan
 
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 _HALO = 1.1  # once a tile reads only so much more than its share, a larger one wins little
+_LEAST_PIXELS = (
+    512 * 512
+)  # below it, opening, syncing and writing a tile cost more than they should
 _BATCH_PIXELS = 256 * 256  # smaller tiles go to the network together
 _MOST_TOGETHER = 16
 
@@ -32,11 +35,15 @@ class UncutAxis:
     slides: AxisSliding
 
     def cut(self, side: int) -> AxisPlan:
-        """Tiles whose reads are about `side` inputs long, and no shorter than they must be."""
+        """Tiles whose reads are about `side` inputs long, no shorter than they must be, and even:
+        the last one reads as much as all others.
+        """
         stride, period, cone = self.slides.stride, self.slides.period, self.slides.cone
         step = max(1, int(period / stride))
         fitting = int((side - (cone.b - cone.a) - 2 * period) / stride)
-        return self.with_core(max(step, fitting // step * step))
+        core = max(step, fitting // step * step)
+        even = -(-self.outputs // -(-self.outputs // core))
+        return self.with_core(-(-even // step) * step)
 
     def with_core(self, core: int) -> AxisPlan:
         """Tiles that write so many outputs."""
@@ -51,7 +58,8 @@ class Estimate:
         tiles: How many there are.
         read: The shape of a tile's read, the channels first.
         halo: Pixels read over pixels of the image: 1 if none is read twice.
-        memory_bytes, budget_bytes: The most memory at once, by estimate, and what is allowed.
+        memory_bytes, budget_bytes: The most memory at once, by a count that is meant to be no less
+            than what is taken, and what is allowed.
     """
 
     tiles: int
@@ -67,6 +75,7 @@ def plan_scan(
     live_bytes: Callable[[Sequence[int], int], int],
     weight_bytes: int,
     memory: int,
+    held_bytes: int = 0,
     core: Sequence[int] | None = None,
     batch: int | None = None,
     **facts: Any,
@@ -79,6 +88,7 @@ def plan_scan(
             at once.
         weight_bytes: Of the network's numbers.
         memory: Bytes that all of it may take.
+        held_bytes: Of the image, kept decoded by its source.
         core, batch: Outputs of a tile and tiles at once; chosen to fit if nothing is given.
         facts: The other fields of `Plan`.
 
@@ -100,7 +110,7 @@ def plan_scan(
         waiting = _READS * count * facts["in_channels"] * prod(lengths) * 4
         kept, passing = _bytes_of_output(facts)
         waiting += (_WRITES * count * kept + passing) * prod(axis.core for axis in axes)
-        return _PROCESS + 2 * weight_bytes + alive + waiting
+        return _PROCESS + held_bytes + 2 * weight_bytes + alive + waiting
 
     chosen: tuple[Plan, Estimate] | None = None
     least = 0
@@ -113,7 +123,8 @@ def plan_scan(
         if taken > memory:
             break
         chosen = _planned(axes, count, taken, memory, facts)
-        if chosen[1].halo <= _HALO:
+        is_large = prod(axis.read for axis in axes) >= _LEAST_PIXELS
+        if chosen[1].halo <= _HALO and is_large:
             break
     if chosen is None:
         raise ArgumentError(
@@ -130,9 +141,14 @@ def _candidates(
     if core is not None:
         yield tuple(axis.with_core(size) for axis, size in zip(uncut, core, strict=True))
         return
+    alone = [axis.slides.cone.size == axis.slides.period == 1 for axis in uncut]
     before = None
     for side in _SIDES:
-        axes = tuple(axis.cut(side) for axis in uncut)
+        # An axis that nothing reads along, such as that of frames, needs no length to save halos.
+        axes = tuple(
+            axis.with_core(1) if one and not all(alone) else axis.cut(side)
+            for axis, one in zip(uncut, alone, strict=True)
+        )
         if axes != before:
             yield axes
         before = axes

@@ -19,22 +19,25 @@ from convsmith.geometry import Cone
 from convsmith.scanning.plan import Output, Plan, Promise
 from convsmith.scanning.planning import Estimate, UncutAxis, plan_scan
 from convsmith.scanning.preparing import (
+    check_size,
     crop_bytes,
     crops_at_once,
     digests_of,
     example_for,
+    frame_by_frame,
     gives_map,
     network_of,
     pixel_steps,
     refined,
     runnable,
 )
-from convsmith.scanning.running.releasing import release
+from convsmith.scanning.running.resident import peak, release
 from convsmith.scanning.running.threads import threads as computing_with
 from convsmith.scanning.sliding import AxisSliding, Sliding, sliding
 from convsmith.scanning.sliding.together import TOGETHER, check_apart
 from convsmith.scanning.sliding.watching import watch
 from convsmith.scanning.sources import Source
+from convsmith.scanning.sources.protocol import held_bytes
 from convsmith.scanning.statistics import Moments, measured, moments_of_image, stages
 
 
@@ -137,7 +140,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
     Raises:
         ShapeError: if the image has other channels than the model takes.
     """
-    space = image.shape[1:]
+    before_it, space = peak(), image.shape[1:]
     example = example_for(model, wishes.example, len(space))
     channels = example.shape[1]
     if image.shape[0] != channels:
@@ -159,6 +162,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
         memory=wishes.memory,
+        held_bytes=held_bytes(image),
         core=core or (before.cores if before else None),
         batch=wishes.batch or (before.batch if before else None),
         threads=threads,
@@ -175,6 +179,8 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
     )
     if way.slides is not None:
         way.slides.check(plan.axes)
+    if (so_far := peak()) > before_it:  # the conversion and its proof may have taken more
+        estimate = replace(estimate, memory_bytes=max(estimate.memory_bytes, so_far))
     return Prospect(
         network=way.network,
         plan=plan,
@@ -189,8 +195,16 @@ def _by_sliding(
     model: nn.Module, example: Tensor, image: Source, wishes: Wishes, threads: int
 ) -> _Way:
     network = network_of(model, example, "fcn")
+    check_size(network, image.shape[2 - example.dim() :])
     if wishes.output_stride is not None:
         network = refined(network, example, wishes.output_stride)
+    if example.dim() == len(image.shape):
+        if wishes.two_pass:
+            raise ArgumentError(
+                "scan: two_pass=True over a row of frames, each of which has statistics of its "
+                "own; scan one frame at a time"
+            )
+        network = frame_by_frame(network, example)
     passes = 1
     if wishes.two_pass:
         passes += len(stages(network))
@@ -207,8 +221,9 @@ def _by_sliding(
 def _pads(slides: Sliding | None, example: Tensor) -> bool:
     """Whether a classifier pads its native image."""
     assert slides is not None
+    frames = [1] * (len(slides.axes) + 2 - example.dim())
     try:
-        return slides.is_padded(example.shape[2:])
+        return slides.is_padded([*frames, *example.shape[2:]])
     except UnsupportedError:
         return True  # by other amounts than the image: padding that follows the size
 
@@ -221,6 +236,7 @@ def _moments(image: Source, steps: Mapping[str, Any], wishes: Wishes, network: N
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
         memory=wishes.memory,
+        held_bytes=held_bytes(image),
         batch=1,
         in_channels=image.shape[0],
         out_channels=way.out_channels,
@@ -253,6 +269,10 @@ def _by_crops(model: nn.Module, example: Tensor, space: Sequence[int], wishes: W
         raise ArgumentError(
             'scan: two_pass=True with promise="patch"; a crop is seen whole, so that no layer '
             "needs the image's statistics: leave two_pass out"
+        )
+    if example.dim() != len(space) + 2:
+        raise ArgumentError(
+            'scan: promise="patch" of a row of frames; scan one frame, or with promise="fcn"'
         )
     network = network_of(model, example, "patch")
     if wishes.output_stride is not None:

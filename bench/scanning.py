@@ -9,10 +9,15 @@ The ways take turns, in one process; medians of rounds. Run it by hand, with the
                        first crops, 64 at most, and multiplied
     MONAI              windows that overlap by a quarter, blended; the largest difference of each
                        way from the network on the whole image
+    peak               resident memory of a process that does nothing else, conversion and all
+
+Classifiers are scanned as a user would: tiles as `scan` chooses them.
 """
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +30,7 @@ from torch import Tensor, nn
 
 import convsmith as cs
 from convsmith.scanning.plan import Plan
+from convsmith.scanning.running.resident import peak
 
 ROUNDS = 5
 
@@ -53,7 +59,9 @@ def scanned(network: nn.Module, image: Tensor, **options: Any) -> tuple[float, P
     return spent, result.plan, torch.from_numpy(scores)
 
 
-def classifier(name: str, size: int, side: int, core: int, **options: Any) -> dict[str, Any]:
+def classifier(
+    name: str, size: int, side: int, memory: int = 2 << 30, **options: Any
+) -> dict[str, Any]:
     """A scan against its network's own speed, and against the loop over crops."""
     torch.manual_seed(0)
     model = cs.models.create(name, **options)
@@ -66,7 +74,7 @@ def classifier(name: str, size: int, side: int, core: int, **options: Any) -> di
 
     own, ours, loop = [], [], []
     for _ in range(ROUNDS):
-        spent, plan, _ = scanned(model, image, example=example, core=core)
+        spent, plan, _ = scanned(model, image, example=example, memory=memory)
         tile = image[None, :, : plan.axes[0].length, : plan.axes[1].length]
         with torch.inference_mode():
             own.append(seconds(lambda: sliding(tile)) / tile[0, 0].numel())  # noqa: B023
@@ -87,14 +95,38 @@ def classifier(name: str, size: int, side: int, core: int, **options: Any) -> di
     }
 
 
-def segmentation(side: int, core: int) -> dict[str, Any]:
-    """A scan against MONAI's sliding windows, by the same network on the same image."""
+def segmenter() -> nn.Module:
     torch.manual_seed(0)
     network = cs.models.create("unet_small").eval()
     for layer in network.modules():  # statistics as a trained network has them: not all alike
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.uniform_(-0.2, 0.2)  # type: ignore[union-attr]
-    image = torch.rand(1, side, side)
+    return network
+
+
+def peak_of(way: str, side: int, core: int) -> int:
+    """MiB that a process takes which segments one image in one way."""
+    call = [sys.executable, __file__, "--peak", way, str(side), str(core)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    return int(done.stdout) >> 20
+
+
+def take_peak(way: str, side: int, core: int) -> None:
+    """What `peak_of` starts."""
+    network, image = segmenter(), torch.rand(1, side, side)
+    if way == "scan":
+        scanned(network, image, example=torch.zeros(1, 1, 64, 64), core=core)
+    with torch.inference_mode():
+        if way == "MONAI":
+            sliding_window_inference(image[None], (core, core), 1, network, overlap=0.25)
+        elif way == "whole":
+            network(image[None])
+    print(peak())
+
+
+def segmentation(side: int, core: int) -> dict[str, Any]:
+    """A scan against MONAI's sliding windows, by the same network on the same image."""
+    network, image = segmenter(), torch.rand(1, side, side)
     ours, windows = [], []
     tiled = values = torch.empty(0)
     for _ in range(ROUNDS):
@@ -110,6 +142,7 @@ def segmentation(side: int, core: int) -> dict[str, Any]:
         "case": f"unet_small over {side} x {side}, windows of {core}",
         "scan (s)": round(median(ours), 3),
         "MONAI (s)": round(median(windows), 3),
+        **{f"peak of {w} (MiB)": peak_of(w, side, core) for w in ("scan", "MONAI", "whole")},
         "largest score": float(whole.abs().max()),
         "difference of the scan": float((tiled - whole).abs().max()),
         "difference of MONAI": float((values[0] - whole).abs().max()),
@@ -119,13 +152,25 @@ def segmentation(side: int, core: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    torch.set_num_threads(parser.parse_args().threads)
-    for row in (
-        classifier("lenet5", 32, 1024, 128, output="linear"),
-        classifier("vgg16", 224, 2016, 32, width=0.25),
-        segmentation(1024, 256),
-        segmentation(1024, 512),
-    ):
+    parser.add_argument("--only", help="the cases whose name holds this")
+    parser.add_argument("--peak", nargs=3, metavar=("WAY", "SIDE", "CORE"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if given.peak:
+        take_peak(given.peak[0], *map(int, given.peak[1:]))
+        return
+    cases: dict[str, Callable[[], dict[str, Any]]] = {
+        "lenet5": lambda: classifier("lenet5", 32, 1024, output="linear"),
+        "vgg16 1120": lambda: classifier("vgg16", 224, 1120, width=0.25),
+        "vgg16 2016": lambda: classifier("vgg16", 224, 2016, width=0.25),
+        "vgg16 full width": lambda: classifier("vgg16", 224, 1120, memory=6 << 30),
+        "unet 256": lambda: segmentation(1024, 256),
+        "unet 512": lambda: segmentation(1024, 512),
+    }
+    for name, case in cases.items():
+        if given.only and given.only not in name:
+            continue
+        row = case()
         print(json.dumps(row, indent=2), flush=True)
 
 

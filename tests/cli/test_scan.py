@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from convsmith.capture import capture, save
-from convsmith.cli import digits_page, main
+from convsmith.cli import digits_page, main, scan
 from convsmith.scanning import SyntheticSource
 from convsmith.scanning.running.progress import Pace
 from convsmith.scanning.sinks import Store
@@ -59,11 +59,18 @@ def test_an_image_becomes_a_result_and_exports(
     assert said["computed"] == 1
     assert said["exports"] == [str(table)]
     assert np.load(table).shape == (2, 28, 38)
-    assert "1 tiles of 3 x 30 x 40, 1 at once" in stderr
+    assert "1 tile of 3 x 30 x 40, 1 at once" in stderr
     assert "promise: the network on the whole image (fcn)" in stderr
     code, stdout, stderr = convsmith("scan", *files, "--out", out, "--json", "-q")
     assert (code, stderr) == (0, "")
     assert json.loads(stdout)["resumed"] == 1
+    picture = tmp_path / "heat.jpg"
+    code, _, stderr = convsmith("scan", "--out", out, "--export", picture, "--of", "1")
+    assert (code, stderr) == (0, f"written: {picture}\n")
+    assert json.loads(convsmith("scan", "--out", out, "--export", picture, "--json")[1]) == {
+        "folder": str(out),
+        "exports": [str(picture)],
+    }
     code, _, stderr = convsmith("scan", *files, "--out", out, "--output", "labels")
     assert code == 2
     assert "which differs in output" in stderr
@@ -139,3 +146,19 @@ def test_the_page_of_digits_is_read(convsmith: Callable[..., Any], tmp_path: Pat
     assert 90 <= said["right"] <= 100
     assert Image.open(said["picture"]).size == (1280, 1280)
     assert json.loads(convsmith("scan", "--out", out, "--json")[1])["scan"]["computed"] == 0
+
+
+def test_tiles_that_failed_are_listed_by_reason(
+    convsmith: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    image = np.zeros((3, 30, 40), np.float32)
+    image[0, 2, 2] = np.nan
+    np.save(tmp_path / "nan.npy", image)
+    code, _, stderr = convsmith("scan", files[0], tmp_path / "nan.npy", "--out", tmp_path / "out")
+    assert code == 1
+    assert "0 of 1 tiles 1 failed" in stderr
+    assert "tile 0: reading: " in stderr
+    assert scan._reasons(dict.fromkeys(range(22), "torn") | {30: "late"}) == [
+        f"tiles {', '.join(map(str, range(20)))} and 2 more: torn",
+        "tile 30: late",
+    ]

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from convsmith.scanning.plan import Plan, Tile
-from convsmith.scanning.sliding import AxisSliding
 from convsmith.scanning.tiling import AxisPlan
 
 EVERYTHING = (slice(None), slice(None))
@@ -15,19 +14,6 @@ EVERYTHING = (slice(None), slice(None))
 
 def plan_of(axes: Sequence[AxisPlan], channels: int) -> Plan:
     return Plan(axes=tuple(axes), in_channels=channels, out_channels=channels)
-
-
-def fitted(axis: AxisSliding, size: int, outputs: int, core: int) -> AxisPlan:
-    return AxisPlan.fitted(
-        size=size,
-        outputs=outputs,
-        stride=axis.stride,
-        a=axis.cone.a,
-        b=axis.cone.b,
-        period=axis.period,
-        core=core,
-        least=axis.least,
-    )
 
 
 def run_tiles(

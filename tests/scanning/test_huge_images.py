@@ -12,7 +12,7 @@ from convsmith.scanning.plan import Plan, Tile
 from convsmith.scanning.sliding import Sliding, sliding
 from convsmith.scanning.sources.synthetic import SyntheticSource
 
-from .running_tiles import EVERYTHING, fitted
+from .running_tiles import EVERYTHING
 
 SIDE = 200_000
 SOURCE = SyntheticSource((1, SIDE, SIDE))
@@ -41,7 +41,7 @@ def slides(network: nn.Module) -> Sliding:
 def planned(slides: Sliding, core: int) -> Plan:
     space = (SIDE, SIDE)
     rows = zip(slides.axes, space, slides.outputs(space), strict=True)
-    axes = tuple(fitted(axis, size, outputs, core) for axis, size, outputs in rows)
+    axes = tuple(axis.cut(size, outputs, core) for axis, size, outputs in rows)
     return Plan(axes=axes, in_channels=1, out_channels=3)
 
 

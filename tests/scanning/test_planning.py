@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from convsmith.errors import ArgumentError, ShapeError
+from convsmith.geometry import Cone
 from convsmith.scanning.plan import Plan
 from convsmith.scanning.planning import Estimate, UncutAxis, plan_scan
+from convsmith.scanning.sliding import AxisSliding
 
 MIB = 1 << 20
 FACTS: dict[str, Any] = {"in_channels": 3, "out_channels": 5}
@@ -17,7 +19,8 @@ FACTS: dict[str, Any] = {"in_channels": 3, "out_channels": 5}
 
 def uncut_axis(size: int, rf: int = 101, period: int = 8) -> UncutAxis:
     """A network that keeps the size, with so wide a receptive field."""
-    return UncutAxis(size=size, outputs=size, stride=1, a=-(rf // 2), b=rf // 2, period=period)
+    cone = Cone(1, ((-(rf // 2), rf // 2),))
+    return UncutAxis(size, size, AxisSliding(cone=cone, period=period, least=1))
 
 
 def alive(lengths: Sequence[int], tiles: int) -> int:
@@ -64,6 +67,22 @@ def test_small_tiles_run_together() -> None:
     assert planned(4000 * MIB, size=100)[0].batch == 1
 
 
+def test_tiles_are_even() -> None:
+    """Sixty outputs in tiles of at most 56 are two of 32, and not one of 56 and a rest."""
+    axis = uncut_axis(60, rf=9).cut(80)
+    assert (axis.core, axis.tiles()) == (32, 2)
+
+
+def test_an_axis_that_nothing_reads_along_is_cut_one_by_one() -> None:
+    frames = UncutAxis(500, 500, AxisSliding(cone=Cone(1, ((0, 0),)), period=1, least=1))
+    axes = (frames, uncut_axis(400), uncut_axis(400))
+    plan, _ = plan_scan(
+        axes, live_bytes=alive, weight_bytes=0, memory=2000 * MIB, core=None, batch=None, **FACTS
+    )
+    assert plan.cores[0] == 1
+    assert plan.cores[1] > 1
+
+
 def test_a_small_image_is_one_tile() -> None:
     plan, estimate = planned(2000 * MIB, size=50)
     assert len(plan) == 1
@@ -73,10 +92,10 @@ def test_a_small_image_is_one_tile() -> None:
 def test_what_does_not_fit_is_refused_with_what_it_would_take() -> None:
     for wishes in ({}, {"core": (512, 512)}, {"batch": 64}):
         with pytest.raises(ArgumentError, match=r"the least that it takes is \d+ MiB, and memory"):
-            planned(521 * MIB, **wishes)
+            planned(460 * MIB, **wishes)
 
 
 def test_an_image_smaller_than_one_output_is_refused() -> None:
-    small = UncutAxis(size=20, outputs=0, stride=4, a=0, b=31, period=4)
+    small = UncutAxis(20, 0, AxisSliding(cone=Cone(4, ((0, 31),)), period=4, least=1))
     with pytest.raises(ShapeError, match="is smaller than what one output looks at"):
         plan_scan((small,), live_bytes=alive, weight_bytes=0, memory=1000 * MIB, **FACTS)

@@ -16,7 +16,7 @@ from convsmith.capture import spelt_out
 from convsmith.scanning.plan import Plan
 from convsmith.scanning.sliding import AxisSliding, sliding
 
-from .running_tiles import fitted, plan_of, run_tiles
+from .running_tiles import plan_of, run_tiles
 
 
 def dilated_context() -> nn.Module:
@@ -133,7 +133,7 @@ def cut(
     channels: int,
 ) -> Plan:
     rows = zip(axes, space, outputs, core, strict=True)
-    return plan_of([fitted(*row) for row in rows], channels)
+    return plan_of([axis.cut(size, number, least) for axis, size, number, least in rows], channels)
 
 
 @pytest.mark.parametrize(

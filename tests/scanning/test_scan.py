@@ -386,3 +386,16 @@ def test_an_output_stride_brings_the_old_answers_and_those_between(
     fine = cs.scan(network, source, tmp_path / "one", output_stride=1)
     np.testing.assert_array_equal(everything(fine)[:, ::2, ::2], everything(coarse))
     assert fine.to_json()["stride"] == [1, 1]
+
+
+def test_an_image_that_the_network_would_not_take_whole_is_refused(tmp_path: Path) -> None:
+    network = cs.models.create("unet_small", width=0.25)
+    with pytest.raises(
+        ShapeError, match=r"image of 100 x 64: it demands .*; cut the image to 96 x 64, or pad it"
+    ):
+        cs.scan(network, torch.zeros(1, 100, 64), tmp_path, example=torch.zeros(1, 1, 32, 32))
+    classifier = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(2 * 14 * 14, 3)
+    )
+    with pytest.raises(ShapeError, match=r"image of 15 x 64: it demands .*; give a larger image"):
+        cs.scan(classifier, torch.zeros(1, 15, 64), tmp_path, example=torch.zeros(1, 1, 16, 16))

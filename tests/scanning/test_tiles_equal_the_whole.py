@@ -16,7 +16,7 @@ from convsmith.scanning.sliding import Sliding, sliding
 from convsmith.scanning.tiling import AxisPlan, AxisTile, needed
 
 from .random_integer_networks import CHANNELS, RandomIntegerNetwork, small_integers
-from .running_tiles import EVERYTHING, fitted, plan_of, run_tiles
+from .running_tiles import EVERYTHING, plan_of, run_tiles
 
 _LARGEST = {1: 160, 2: 56, 3: 20}  # pixels a side
 _MOST_TILES = 150
@@ -67,7 +67,7 @@ def _case(
     plans = []
     for size, outputs, axis in zip(sizes, whole.shape[2:], slides.axes, strict=True):
         core = chance.choice([chance.randint(1, max(1, outputs // 2)), chance.randint(1, outputs)])
-        plans.append(fitted(axis, size, outputs, core))
+        plans.append(axis.cut(size, outputs, core))
     if prod(plan.tiles() for plan in plans) > _MOST_TILES:
         return None
     return Case(network, slides, image, whole, plan_of(plans, CHANNELS))

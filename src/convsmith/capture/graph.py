@@ -18,7 +18,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from convsmith.capture.network import Network
-from convsmith.capture.shapes import refreshed, widened_from
+from convsmith.capture.shapes import fix_sizes, refreshed, widened_from
 from convsmith.capture.sizes import Contract, Tier
 from convsmith.errors import ArgumentError
 
@@ -60,6 +60,13 @@ class Captured:
         return Captured(
             copy.deepcopy(self.module), self.example, dict(self.kwargs), self.was_training
         )
+
+    def fix_sizes(self) -> None:
+        """Take every size for the example's, until `refresh(widen=True)`.
+
+        Shapes are plain numbers then: a refresh takes milliseconds, where symbols take seconds.
+        """
+        self.module.meta["contract"] = fix_sizes(self.module, self.contract)
 
     def refresh(self, *, widen: bool = False, twin_of: "Captured | None" = None) -> None:
         """After a change of the graph: drop dead code, recompile and recompute every node's shape

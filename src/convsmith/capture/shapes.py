@@ -171,6 +171,15 @@ def compute_shapes(module: fx.GraphModule, inputs: Sequence[Input]) -> dict[fx.N
     return _run(module, mode, fakes)
 
 
+def fix_sizes(module: fx.GraphModule, contract: Contract) -> Contract:
+    """Note shapes in numbers, those of capture, and return the contract that admits no others."""
+    for node, value in compute_shapes(module, contract.inputs).items():
+        node.meta["val"] = value
+    mark_current(module.graph)
+    inputs = (replace(item, free=(False,) * len(item.sizes)) for item in contract.inputs)
+    return Contract(tuple(inputs))
+
+
 def _run(module: fx.GraphModule, mode: FakeTensorMode, fakes: Sequence[Any]) -> dict[fx.Node, Any]:
     interpreter = _Shapes(module, mode)
     # Without it, operators such as `pad` run in C++ on plain numbers and fix every size they meet.

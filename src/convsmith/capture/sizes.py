@@ -158,7 +158,7 @@ class Contract:
             for item, leaf in zip(self.inputs, leaves, strict=True)
             if item.is_tensor
         }
-        guard = self._broken_by(shapes)
+        guard = self.broken_by(shapes)
         if guard is not None:
             got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise ShapeError(
@@ -167,7 +167,8 @@ class Contract:
                 "at these."
             )
 
-    def _broken_by(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    def broken_by(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+        """The first guard that does not hold for inputs of these shapes."""
         if not self.guards:
             return None
         if all(isinstance(size, int) for shape in shapes.values() for size in shape):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from convsmith.errors import ArgumentError, ScanError
 
 if TYPE_CHECKING:
     from convsmith.scanning import ScanResult
+    from convsmith.scanning.sinks import Store
 
 Image = Annotated[
     Path | None, typer.Argument(metavar="IMAGE", help="TIFF, PNG, JPEG, .npy, Zarr, a folder.")
@@ -60,11 +61,12 @@ Verify = Annotated[
 Workers = Annotated[int, typer.Option(min=0, help="Local processes under Dask [none].")]
 Dask = Annotated[str | None, typer.Option(metavar="URL", help="A Dask scheduler, tcp://host:8786.")]
 Export = Annotated[
-    list[Path] | None, typer.Option(help="Also write .tif, .npy or a picture .png; repeatable.")
+    list[Path] | None,
+    typer.Option(help="Also write .tif, .npy or a picture, .png or .jpg; repeatable."),
 ]
 Of = Annotated[str | None, typer.Option(help="The class that a picture shows, by number or name.")]
 
-_LISTED = 20  # failed tiles; a broken image may fail a million
+_LISTED = 20  # reasons, and tiles of each; a broken image may fail a million
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -96,7 +98,8 @@ def run(
     """Run a network over an image of any size, tile by tile, in bounded memory.
 
     The same command goes on where an earlier one ended. Without a MODEL and an IMAGE: a page of
-    handwritten digits that nobody trained on, read by a small network that comes along.
+    handwritten digits that nobody trained on, read by a small network that comes along; or with
+    --out and --export alone, more files from a scan that is done.
     """
     options = {
         "output": output,
@@ -110,6 +113,9 @@ def run(
         "dask": dask,
         "verify": verify,
     }
+    if model is None and image is None and out is not None and export:
+        _say_exports(out, export, of, as_json=as_json, quiet=quiet)
+        return
     if model is None and image is None:
         from convsmith.cli import digits_page
 
@@ -122,7 +128,7 @@ def run(
         )
     job = _Job(image, axes, channels, out, weights, shape, seed, quiet)
     result = job.done(model, options | {"classes": _lines(classes)})
-    files = _exported(result, export or [], job.source(), of)
+    files = _exported(result.store, export or [], job.source(), of)
     if as_json:
         print_json(result.to_json() | {"exports": files})
     elif not quiet:
@@ -175,12 +181,24 @@ class _Job:
                     **options,
                 )
             except ScanError as error:
-                for number, why in list(error.failed.items())[:_LISTED]:
-                    view.say(f"tile {number}: {why}")
+                for line in _reasons(error.failed):
+                    view.say(line)
                 raise
             except KeyboardInterrupt as stopped:
                 view.say(str(stopped) or "stopped")
                 raise typer.Exit(130) from None
+
+
+def _reasons(failed: Mapping[int, str]) -> list[str]:
+    """Which tiles failed, a line a reason."""
+    tiles: dict[str, list[str]] = {}
+    for number, why in failed.items():
+        tiles.setdefault(why, []).append(str(number))
+    return [
+        f"{'tile' if len(some) == 1 else 'tiles'} {', '.join(some[:_LISTED])}"
+        f"{f' and {len(some) - _LISTED} more' if len(some) > _LISTED else ''}: {why}"
+        for why, some in list(tiles.items())[:_LISTED]
+    ]
 
 
 def _bytes(text: str) -> int:
@@ -195,8 +213,19 @@ def _lines(path: Path | None) -> list[str] | None:
     return path.read_text(encoding="utf-8").splitlines() if path else None
 
 
-def _exported(result: ScanResult, files: Sequence[Path], image: Any, of: str | None) -> list[str]:
+def _exported(result: Store | Path, files: Sequence[Path], image: Any, of: str | None) -> list[str]:
     from convsmith.scanning import export
 
     shown = int(of) if of is not None and of.isdecimal() else of
-    return [str(export(result.store, file, image=image, of=shown)) for file in files]
+    return [str(export(result, file, image=image, of=shown)) for file in files]
+
+
+def _say_exports(
+    out: Path, files: Sequence[Path], of: str | None, *, as_json: bool, quiet: bool
+) -> None:
+    """Export what an earlier scan wrote, without its network."""
+    written = _exported(out, files, None, of)
+    if as_json:
+        print_json({"folder": str(out), "exports": written})
+    elif not quiet:
+        say(f"written: {', '.join(written)}")

@@ -22,6 +22,7 @@ from convsmith.cli.options import progress_console
 if TYPE_CHECKING:
     from convsmith.scanning import Progress, Prospect
 
+_MUCH = 1.5  # times the image's work
 _PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 
 
@@ -74,11 +75,12 @@ class ScanView:
 
     def progress(self, moment: Progress) -> None:
         """How far it is."""
-        pace = ""
+        said = []
         if moment.pixels_per_second is not None:
-            pace = f"{moment.pixels_per_second / 1e6:.2f} Mpixel/s"
+            said.append(f"{moment.pixels_per_second / 1e6:.2f} Mpixel/s")
         if moment.failed:
-            pace += f", {moment.failed} failed"
+            said.append(f"{moment.failed} failed")
+        pace = ", ".join(said)
         if self._bar.disable:
             self._plain(moment, pace)
         elif self._task is not None:
@@ -106,11 +108,17 @@ def announcement(prospect: Prospect) -> list[str]:
     read = " x ".join(map(str, estimate.read))
     lines = [
         f"{plan.output} of {result}, one every {stride} pixels",
-        f"{estimate.tiles} tiles of {read}, {plan.batch} at once; halos make the work "
-        f"{estimate.halo:.2f} of the image's",
+        f"{estimate.tiles} tile{'s' * (estimate.tiles > 1)} of {read}, {plan.batch} at once; "
+        f"halos make the work {estimate.halo:.2f} of the image's",
         f"memory: about {estimate.memory_bytes / 2**20:.0f} MiB of "
         f"{estimate.budget_bytes / 2**20:.0f} MiB; time: about {prospect.seconds():.0f} s",
     ]
+    if estimate.memory_bytes > estimate.budget_bytes:
+        lines.append(
+            "converting the network took more memory than was allowed; the scan keeps to it"
+        )
+    if estimate.halo > _MUCH:
+        lines.append("the network looks far: larger tiles, by more --memory, would cost less")
     if plan.promise == "patch":
         lines.append("promise: the classifier on every crop (patch)")
     elif prospect.coincide is None:

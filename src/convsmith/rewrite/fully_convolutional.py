@@ -20,11 +20,12 @@ def to_fully_convolutional(model: nn.Module, example: Any) -> nn.Module:
 
     y(x)[n, k, p, q] = model(x[n, :, p S : p S + h, q S : q S + w])[n, k] where nothing pads
 
-    Linear layers become convolutions and pooling heads slide; h x w is the size of the example, S
-    the product of the strides. At h x w the result equals the model, with shape (N, K, 1, 1); where
-    layers pad, larger images see real neighbours instead of zeros. A pool that only gates a map
-    (squeeze and excite, image pooling) goes on looking at the whole image, so that behind a gate y
-    is no longer the answer to the crop. Whatever else reads the whole map is refused.
+    Linear layers become convolutions and pooling heads slide; what has no counterpart on maps runs
+    on a row for each place; h x w is the size of the example, S the product of the strides. At
+    h x w the result equals the model, with shape (N, K, 1, 1); where layers pad, larger images see
+    real neighbours instead of zeros. A pool that only gates a map (squeeze and excite, image
+    pooling) goes on looking at the whole image, so that behind a gate y is no longer the answer to
+    the crop. Whatever else reads the whole map is refused.
 
     To optimize or capture the result, give an example larger than the native size: torch takes the
     single answer at the native size for a constant, and would fix height and width there.
@@ -50,8 +51,9 @@ def to_fully_convolutional(model: nn.Module, example: Any) -> nn.Module:
     (torch.Size([1, 10, 1, 1]), torch.Size([1, 10, 3, 6]))
     """
     captured = capture(model, example)
+    captured.fix_sizes()
     proof = Proof(captured, random_like(Inputs(captured.example, captured.kwargs), seed=0))
-    converted, twin = captured.copy(), proof.twin.copy()
+    converted, twin = captured, proof.twin.copy()
     for network in (converted, twin):
         convert(network)
         network.refresh()

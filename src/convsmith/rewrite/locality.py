@@ -48,7 +48,7 @@ class Larger(fx.Interpreter):
     def run_node(self, n: Node) -> Any:
         """Run one node, note which of its axes grew, and refuse it if it reads the whole map."""
         try:
-            value = super().run_node(n)
+            value = tree_map(_on_meta, super().run_node(n))  # a tensor made on the way, too
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             raise _refusal(n, f"is tied to the native size: {reason}") from error

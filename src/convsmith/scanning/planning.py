@@ -3,56 +3,51 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import prod
 from typing import Any
 
 from convsmith.errors import ArgumentError, ShapeError
 from convsmith.scanning.plan import Plan
+from convsmith.scanning.sliding import AxisSliding
 from convsmith.scanning.tiling import AxisPlan
 
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-_HALO = 1.25  # once a tile reads only so much more than its share, a larger one wins little
+_HALO = 1.1  # once a tile reads only so much more than its share, a larger one wins little
+_LEAST_PIXELS = (
+    512 * 512
+)  # below it, opening, syncing and writing a tile cost more than they should
 _BATCH_PIXELS = 256 * 256  # smaller tiles go to the network together
 _MOST_TOGETHER = 16
-_SCRATCH = 2  # what kernels take for themselves, over the activations alive at once
-_BATCHES_UNDER_WAY = 6  # read ahead, computed, written behind
-_PROCESS = 500 << 20  # Python, torch and the libraries, before any work
+
+# An upper bound of resident memory; tests/scanning/running/test_memory.py holds it against runs.
+_PROCESS = 448 << 20  # Python, torch and the libraries, before any work: 360 to 400 MiB measured
+_KERNELS = 2  # what kernels take over the activations alive: inputs and outputs in their own layout
+_READS = 6  # batches read ahead or being stacked, as they came and in float32
+_WRITES = 7  # results computed, waiting, and being filled up, packed and written
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class UncutAxis:
-    """An axis of the image before it is cut: the network's outputs along the whole of it, and what
-    each of them depends on.
-    """
+    """An axis of the image before it is cut, and the network's outputs along the whole of it."""
 
     size: int
     outputs: int
-    stride: Fraction | int
-    a: Fraction | int
-    b: Fraction | int
-    period: int
-    least: int = 1
+    slides: AxisSliding
 
     def cut(self, side: int) -> AxisPlan:
-        """Tiles whose reads are about `side` inputs long, and no shorter than they must be."""
-        step = max(1, int(self.period / self.stride))
-        fitting = int((side - (self.b - self.a) - 2 * self.period) / self.stride)
-        core = min(self.outputs, max(step, fitting // step * step))
-        return self.with_core(core)
+        """Tiles whose reads are about `side` inputs long, no shorter than they must be, and even:
+        the last one reads as much as all others.
+        """
+        stride, period, cone = self.slides.stride, self.slides.period, self.slides.cone
+        step = max(1, int(period / stride))
+        fitting = int((side - (cone.b - cone.a) - 2 * period) / stride)
+        core = max(step, fitting // step * step)
+        even = -(-self.outputs // -(-self.outputs // core))
+        return self.with_core(-(-even // step) * step)
 
     def with_core(self, core: int) -> AxisPlan:
         """Tiles that write so many outputs."""
-        return AxisPlan.fitted(
-            size=self.size,
-            outputs=self.outputs,
-            stride=self.stride,
-            a=self.a,
-            b=self.b,
-            period=self.period,
-            core=min(core, self.outputs),
-            least=self.least,
-        )
+        return self.slides.cut(self.size, self.outputs, core)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +58,8 @@ class Estimate:
         tiles: How many there are.
         read: The shape of a tile's read, the channels first.
         halo: Pixels read over pixels of the image: 1 if none is read twice.
-        memory_bytes, budget_bytes: The most memory at once, by estimate, and what is allowed.
+        memory_bytes, budget_bytes: The most memory at once, by a count that is meant to be no less
+            than what is taken, and what is allowed.
     """
 
     tiles: int
@@ -79,6 +75,7 @@ def plan_scan(
     live_bytes: Callable[[Sequence[int], int], int],
     weight_bytes: int,
     memory: int,
+    held_bytes: int = 0,
     core: Sequence[int] | None = None,
     batch: int | None = None,
     **facts: Any,
@@ -91,6 +88,7 @@ def plan_scan(
             at once.
         weight_bytes: Of the network's numbers.
         memory: Bytes that all of it may take.
+        held_bytes: Of the image, kept decoded by its source.
         core, batch: Outputs of a tile and tiles at once; chosen to fit if nothing is given.
         facts: The other fields of `Plan`.
 
@@ -108,10 +106,11 @@ def plan_scan(
 
     def needed(axes: Sequence[AxisPlan], count: int) -> int:
         lengths = [axis.read for axis in axes]
-        read = count * facts["in_channels"] * prod(lengths) * 4
-        written = count * facts["out_channels"] * prod(axis.core for axis in axes) * 4
-        waiting = _BATCHES_UNDER_WAY * (read + 2 * written)
-        return _PROCESS + 2 * weight_bytes + _SCRATCH * live_bytes(lengths, count) + waiting
+        alive = (1 + _KERNELS) * live_bytes(lengths, count)
+        waiting = _READS * count * facts["in_channels"] * prod(lengths) * 4
+        kept, passing = _bytes_of_output(facts)
+        waiting += (_WRITES * count * kept + passing) * prod(axis.core for axis in axes)
+        return _PROCESS + held_bytes + 2 * weight_bytes + alive + waiting
 
     chosen: tuple[Plan, Estimate] | None = None
     least = 0
@@ -124,7 +123,8 @@ def plan_scan(
         if taken > memory:
             break
         chosen = _planned(axes, count, taken, memory, facts)
-        if chosen[1].halo <= _HALO:
+        is_large = prod(axis.read for axis in axes) >= _LEAST_PIXELS
+        if chosen[1].halo <= _HALO and is_large:
             break
     if chosen is None:
         raise ArgumentError(
@@ -141,12 +141,28 @@ def _candidates(
     if core is not None:
         yield tuple(axis.with_core(size) for axis, size in zip(uncut, core, strict=True))
         return
+    alone = [axis.slides.cone.size == axis.slides.period == 1 for axis in uncut]
     before = None
     for side in _SIDES:
-        axes = tuple(axis.cut(side) for axis in uncut)
+        # An axis that nothing reads along, such as that of frames, needs no length to save halos.
+        axes = tuple(
+            axis.with_core(1) if one and not all(alone) else axis.cut(side)
+            for axis, one in zip(uncut, alone, strict=True)
+        )
         if axes != before:
             yield axes
         before = axes
+
+
+def _bytes_of_output(facts: Mapping[str, Any]) -> tuple[int, int]:
+    """Bytes of an output that are kept, and that pass while it is reduced to them."""
+    channels, k = facts["out_channels"], facts.get("k", 1)
+    return {
+        "scores": (4 * channels, 0),
+        "probabilities": (4 * channels, 4 * channels),
+        "labels": (4, 8),
+        "topk": (8 * k, 12 * channels),
+    }[facts.get("output", "scores")]
 
 
 def _together(axes: Sequence[AxisPlan]) -> int:

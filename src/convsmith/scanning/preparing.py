@@ -5,7 +5,7 @@ promise "patch" the classifier itself, on every crop.
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -13,13 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsmith.analysis.memory import peak_bytes
 from convsmith.capture import Network, capture
 from convsmith.capture.recording import tensors_of
-from convsmith.errors import ArgumentError, UnsupportedError
+from convsmith.errors import ArgumentError, ShapeError, UnsupportedError
 from convsmith.rewrite import densify, to_fully_convolutional
 from convsmith.scanning.plan import Plan, Promise
+from convsmith.scanning.sliding.watching import watch
 
-CROPS_AT_ONCE = 64
+_CROPS_AT_ONCE = 64
+_FAR = 512  # pixels within which a size that fits is looked for
+_CROP_BYTES = 256 << 20  # activations of crops that go together
 
 
 def example_for(model: nn.Module, example: Tensor | None, num_axes: int) -> Tensor:
@@ -35,10 +39,12 @@ def example_for(model: nn.Module, example: Tensor | None, num_axes: int) -> Tens
             f"scan: nothing says what {type(model).__name__} takes; give example=, an input of its "
             "native size, such as torch.zeros(1, 3, 224, 224)"
         )
-    if example.dim() != num_axes + 2:
+    is_frame = (example.dim(), num_axes) == (4, 3)
+    if example.dim() != num_axes + 2 and not is_frame:
         raise ArgumentError(
             f"scan: {type(model).__name__} takes inputs of shape {tuple(example.shape)}, and the "
-            f"image has {num_axes} axes of space; the example has two axes more"
+            f"image has {num_axes} axes of space; the example has two axes more, or four where the "
+            "image is a row of frames"
         )
     return example
 
@@ -95,6 +101,57 @@ def network_of(model: nn.Module, example: Tensor, promise: Promise) -> Network:
     return copy.deepcopy(network)
 
 
+def check_size(network: Network, space: Sequence[int]) -> None:
+    """Refuse an image that the network itself would not take whole.
+
+    Raises:
+        ShapeError: with what the network demands, and the next smaller size that it takes.
+    """
+    (name, native), *_ = ((item.name, item.sizes) for item in network.contract.inputs)
+
+    def broken(sizes: Sequence[int]) -> str | None:
+        return network.contract.broken_by({name: (1, native[1], *sizes)})
+
+    demand = broken(space)
+    if demand is None:
+        return
+    fitting = list(native[2:])
+    for axis, size in enumerate(space):
+        smaller = range(size, max(0, size - _FAR), -1)
+        tried = ([*fitting[:axis], less, *fitting[axis + 1 :]] for less in smaller)
+        fitting = next((sizes for sizes in tried if broken(sizes) is None), fitting)
+    remedy = "give a larger image"
+    if broken(fitting) is None and all(a <= b for a, b in zip(fitting, space, strict=True)):
+        remedy = f"cut the image to {' x '.join(map(str, fitting))}, or pad it"
+    raise ShapeError(
+        f"scan: the network does not take an image of {' x '.join(map(str, space))}: it demands "
+        f"{demand}; {remedy}"
+    )
+
+
+def frame_by_frame(network: Network, example: Tensor) -> Network:
+    """The network on every frame of an image whose first axis of space counts them."""
+    larger = torch.zeros(2, example.shape[1], 3, *(2 * size for size in example.shape[2:]))
+    return copy.deepcopy(capture(EachFrame(network), larger).module)
+
+
+class EachFrame(nn.Module):
+    """y[n, :, t] = network(x[n, :, t])
+
+    >>> EachFrame(torch.nn.MaxPool2d(2))(torch.zeros(1, 3, 7, 8, 10)).shape
+    torch.Size([1, 3, 7, 4, 5])
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(n, c, t, *space) to (n, channels, t, *outputs)."""
+        maps = self.network(frames.transpose(1, 2).flatten(0, 1))
+        return maps.unflatten(0, (frames.shape[0], frames.shape[2])).transpose(1, 2)
+
+
 def refined(network: Network, example: Tensor, output_stride: int) -> Network:
     """The network with an answer every so many pixels, by dilation in place of stride."""
     # Larger than the native size, where torch would take the single answer for a constant.
@@ -140,7 +197,19 @@ def runnable(network: Network, plan: Plan) -> nn.Module:
     if plan.promise == "fcn":
         return network
     sizes = tuple(int(axis.b - axis.a) + 1 for axis in plan.axes)
-    return Crops(network, sizes, tuple(int(axis.stride) for axis in plan.axes))
+    at_once = crops_at_once(network, (plan.in_channels, *sizes))
+    return Crops(network, sizes, tuple(int(axis.stride) for axis in plan.axes), at_once)
+
+
+def crops_at_once(network: nn.Module, crop: Sequence[int]) -> int:
+    """How many crops go through a classifier together: few of large ones."""
+    return max(1, min(_CROPS_AT_ONCE, _CROP_BYTES // crop_bytes(network, crop, 1)))
+
+
+def crop_bytes(network: nn.Module, crop: Sequence[int], together: int) -> int:
+    """The most bytes of activations alive while crops of one size go through a classifier."""
+    channels, *sizes = crop
+    return peak_bytes(watch(network, channels, sizes, together).source.graph)
 
 
 class Crops(nn.Module):
@@ -155,10 +224,15 @@ class Crops(nn.Module):
     """
 
     def __init__(
-        self, classifier: nn.Module, sizes: tuple[int, ...], stride: tuple[int, ...]
+        self,
+        classifier: nn.Module,
+        sizes: tuple[int, ...],
+        stride: tuple[int, ...],
+        at_once: int = _CROPS_AT_ONCE,
     ) -> None:
         super().__init__()
         self.classifier, self.sizes, self.stride = classifier, sizes, stride
+        self.at_once = at_once
 
     def forward(self, image: Tensor) -> Tensor:
         """(n, c, *space) to (n, classes, *crops)."""
@@ -175,7 +249,7 @@ class Crops(nn.Module):
             corner = zip(places, self.stride, self.sizes, strict=True)
             window = [slice(p * step, p * step + size) for p, step, size in corner]
             crops.append(image[(slice(None), *window)])
-            if len(crops) == CROPS_AT_ONCE:
+            if len(crops) == self.at_once:
                 yield self.classifier(torch.stack(crops))
                 crops = []
         if crops:

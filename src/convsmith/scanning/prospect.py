@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from math import prod
 from time import perf_counter
 from typing import Any, Literal
 
@@ -12,25 +13,31 @@ import torch
 from torch import Tensor, nn
 
 from convsmith import native
-from convsmith.analysis.memory import peak_bytes
 from convsmith.capture import Network
 from convsmith.errors import ArgumentError, ShapeError, UnsupportedError
+from convsmith.geometry import Cone
 from convsmith.scanning.plan import Output, Plan, Promise
 from convsmith.scanning.planning import Estimate, UncutAxis, plan_scan
 from convsmith.scanning.preparing import (
-    CROPS_AT_ONCE,
+    check_size,
+    crop_bytes,
+    crops_at_once,
     digests_of,
     example_for,
+    frame_by_frame,
     gives_map,
     network_of,
     pixel_steps,
     refined,
     runnable,
 )
+from convsmith.scanning.running.resident import peak, release
 from convsmith.scanning.running.threads import threads as computing_with
-from convsmith.scanning.sliding import Sliding, sliding
+from convsmith.scanning.sliding import AxisSliding, Sliding, sliding
+from convsmith.scanning.sliding.together import TOGETHER, check_apart
 from convsmith.scanning.sliding.watching import watch
 from convsmith.scanning.sources import Source
+from convsmith.scanning.sources.protocol import held_bytes
 from convsmith.scanning.statistics import Moments, measured, moments_of_image, stages
 
 
@@ -61,6 +68,7 @@ class Prospect:
         plan, estimate: As plain data.
         coincide: Whether the promises "fcn" and "patch" give the same here; None where only one of
             them makes sense, or nobody looked.
+        uncut: The axes of the image, before they were cut.
         passes: How often the image is read: once, and once for the statistics of each layer that
             looks at the whole map.
     """
@@ -68,19 +76,28 @@ class Prospect:
     network: Network
     plan: Plan
     estimate: Estimate
+    uncut: tuple[UncutAxis, ...]
     coincide: bool | None
     passes: int
 
     def seconds(self) -> float:
-        """How long all tiles will take, from the time of one batch of zeros."""
+        """How long all tiles will take, from the time of a batch of zeros: smaller tiles than the
+        plan's where there are few, so that trying takes a twentieth of the whole.
+        """
         plan = self.plan
-        lengths = [axis.read for axis in plan.axes]
+        batches = -(-len(plan) // plan.batch)
+        share = min(1.0, batches / 20) ** (1 / len(plan.axes))
+        lengths = [
+            min(axis.read, uncut.cut(int(axis.read * share)).read)
+            for axis, uncut in zip(plan.axes, self.uncut, strict=True)
+        ]
         batch = torch.zeros(plan.batch, plan.in_channels, *lengths)
         network = runnable(self.network, plan)
-        with torch.no_grad():
+        with torch.no_grad(), computing_with(plan.threads):
             began = perf_counter()
             network(batch)
-        return (perf_counter() - began) * -(-len(plan) // plan.batch)
+        shares = [axis.read / length for axis, length in zip(plan.axes, lengths, strict=True)]
+        return (perf_counter() - began) * prod(shares) * batches
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`; the plan is in the result's folder."""
@@ -123,7 +140,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
     Raises:
         ShapeError: if the image has other channels than the model takes.
     """
-    space = image.shape[1:]
+    before_it, space = peak(), image.shape[1:]
     example = example_for(model, wishes.example, len(space))
     channels = example.shape[1]
     if image.shape[0] != channels:
@@ -137,6 +154,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         way = _by_crops(model, example, space, wishes)
     else:
         way = _by_sliding(model, example, image, wishes, threads)
+    release()
     digests = digests_of(way.network)
     core = (wishes.core,) * len(space) if isinstance(wishes.core, int) else wishes.core
     plan, estimate = plan_scan(
@@ -144,6 +162,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
         memory=wishes.memory,
+        held_bytes=held_bytes(image),
         core=core or (before.cores if before else None),
         batch=wishes.batch or (before.batch if before else None),
         threads=threads,
@@ -160,10 +179,13 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
     )
     if way.slides is not None:
         way.slides.check(plan.axes)
+    if (so_far := peak()) > before_it:  # the conversion and its proof may have taken more
+        estimate = replace(estimate, memory_bytes=max(estimate.memory_bytes, so_far))
     return Prospect(
         network=way.network,
         plan=plan,
         estimate=estimate,
+        uncut=way.uncut,
         coincide=way.coincide,
         passes=way.passes,
     )
@@ -173,8 +195,16 @@ def _by_sliding(
     model: nn.Module, example: Tensor, image: Source, wishes: Wishes, threads: int
 ) -> _Way:
     network = network_of(model, example, "fcn")
+    check_size(network, image.shape[2 - example.dim() :])
     if wishes.output_stride is not None:
         network = refined(network, example, wishes.output_stride)
+    if example.dim() == len(image.shape):
+        if wishes.two_pass:
+            raise ArgumentError(
+                "scan: two_pass=True over a row of frames, each of which has statistics of its "
+                "own; scan one frame at a time"
+            )
+        network = frame_by_frame(network, example)
     passes = 1
     if wishes.two_pass:
         passes += len(stages(network))
@@ -191,8 +221,9 @@ def _by_sliding(
 def _pads(slides: Sliding | None, example: Tensor) -> bool:
     """Whether a classifier pads its native image."""
     assert slides is not None
+    frames = [1] * (len(slides.axes) + 2 - example.dim())
     try:
-        return slides.is_padded(example.shape[2:])
+        return slides.is_padded([*frames, *example.shape[2:]])
     except UnsupportedError:
         return True  # by other amounts than the image: padding that follows the size
 
@@ -205,6 +236,7 @@ def _moments(image: Source, steps: Mapping[str, Any], wishes: Wishes, network: N
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
         memory=wishes.memory,
+        held_bytes=held_bytes(image),
         batch=1,
         in_channels=image.shape[0],
         out_channels=way.out_channels,
@@ -222,15 +254,7 @@ def _sliding(network: Network, image: Source) -> _Way:
     return _Way(
         network=network,
         uncut=tuple(
-            UncutAxis(
-                size=size,
-                outputs=number,
-                stride=axis.stride,
-                a=axis.cone.a,
-                b=axis.cone.b,
-                period=axis.period,
-                least=axis.least,
-            )
+            UncutAxis(size, number, axis)
             for axis, size, number in zip(slides.axes, space, outputs, strict=True)
         ),
         out_channels=slides.out_channels,
@@ -246,27 +270,25 @@ def _by_crops(model: nn.Module, example: Tensor, space: Sequence[int], wishes: W
             'scan: two_pass=True with promise="patch"; a crop is seen whole, so that no layer '
             "needs the image's statistics: leave two_pass out"
         )
+    if example.dim() != len(space) + 2:
+        raise ArgumentError(
+            'scan: promise="patch" of a row of frames; scan one frame, or with promise="fcn"'
+        )
     network = network_of(model, example, "patch")
     if wishes.output_stride is not None:
-        strides: list[Any] = [wishes.output_stride] * len(space)
+        strides = [wishes.output_stride] * len(space)
     else:
         slides = sliding(network_of(model, example, "fcn"), example.shape[1], space)
-        strides = [axis.stride for axis in slides.axes]
-    graph = watch(network, example.shape[1], example.shape[2:], CROPS_AT_ONCE).source.graph
-    alive = peak_bytes(graph)
+        strides = [int(axis.stride) for axis in slides.axes]
+    check_apart(watch(network, example.shape[1], example.shape[2:], TOGETHER))
+    crop = example.shape[1:]
+    alive = crop_bytes(network, crop, crops_at_once(network, crop))
     with torch.no_grad():
         answer = network(example)
     return _Way(
         network=network,
         uncut=tuple(
-            UncutAxis(
-                size=size,
-                outputs=(size - native) // stride + 1,
-                stride=stride,
-                a=0,
-                b=native - 1,
-                period=int(stride),
-            )
+            UncutAxis(size, (size - native) // stride + 1, _crops(native, stride))
             for size, native, stride in zip(space, example.shape[2:], strides, strict=True)
         ),
         out_channels=answer.shape[1],
@@ -274,6 +296,11 @@ def _by_crops(model: nn.Module, example: Tensor, space: Sequence[int], wishes: W
         coincide=None,
         slides=None,
     )
+
+
+def _crops(size: int, stride: int) -> AxisSliding:
+    """How a classifier moves from crop to crop."""
+    return AxisSliding(cone=Cone(stride, ((0, size - 1),)), period=stride, least=1)
 
 
 def _steps(model: nn.Module, wishes: Wishes) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from convsmith.scanning.running.threads import threads as computing_with
 from convsmith.scanning.running.tile import Outcome, Work
 from convsmith.scanning.sinks import Store
 from convsmith.scanning.sources import Source, open_source
+from convsmith.scanning.sources.files.limits import DEFAULT_BUDGET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,7 @@ def scan(
     >>> len(done.plan), torch.allclose(torch.from_numpy(tiled), network(image), atol=1e-6)
     (12, True)
     """
-    began, image = monotonic(), open_source(source, axes=axes)
+    began, image = monotonic(), open_source(source, axes=axes, budget=_kept(memory))
     wishes = Wishes(
         example=example,
         output=output,
@@ -258,6 +259,11 @@ class _Run:
         with connected(self.dask, self.workers) as client:
             is_done = finished.tiles.__getitem__
             return run_cluster(client, order, batches, missing, is_done, pace, stop)
+
+
+def _kept(memory: int) -> int:
+    """Bytes of the image that its source may keep decoded."""
+    return min(DEFAULT_BUDGET, memory // 2)
 
 
 def _with_channels(axes: str | None) -> str | None:

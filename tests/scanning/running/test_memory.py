@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory is that of a few tiles, however large the image."""
+"""Memory is that of a few tiles, however large the image, and no more than was said before."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from .peak_memory import CASES
 
 SCAN = """
 import resource, sys
@@ -41,3 +44,18 @@ def test_memory_is_flat_from_2000_to_40000_pixels_a_side(tmp_path: Path) -> None
     small, large = peaks
     # 400 times the pixels. A tenth is left to allocators; the image alone would be 1.6 GB.
     assert large < 1.1 * small
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", CASES)
+def test_a_scan_takes_no_more_than_it_says(case: str, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("peak_memory.py")
+    done = subprocess.run(
+        [sys.executable, script, case, str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    estimate, peak = json.loads(done.stdout)
+    assert peak <= estimate

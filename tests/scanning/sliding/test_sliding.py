@@ -14,7 +14,7 @@ import convsmith as cs
 from convsmith.errors import CaptureError, UnsupportedError
 from convsmith.scanning.sliding import AxisSliding, sliding
 
-from ..running_tiles import fitted, plan_of, run_tiles
+from ..running_tiles import plan_of, run_tiles
 
 
 class Does(nn.Module):
@@ -208,7 +208,7 @@ def test_padding_that_follows_the_size_is_the_same_on_every_tile(size: int) -> N
         weight.data = weight.data.mul(8).round()
     found = sliding(net, 1, [size])
     (outputs,) = found.outputs([size])
-    plan = plan_of([fitted(found.axes[0], size, outputs, 3)], 1)
+    plan = plan_of([found.axes[0].cut(size, outputs, 3)], 1)
     found.check(plan.axes)
     image = torch.randint(-8, 9, (1, 1, size)).float()
     with torch.no_grad():
@@ -230,7 +230,7 @@ class Skip(nn.Module):
 
 def test_a_skip_that_fits_at_some_sizes_alone() -> None:
     found = sliding(Skip(), 1, [64])
-    found.check([fitted(found.axes[0], 64, 64, 8)])
+    found.check([found.axes[0].cut(64, 64, 8)])
     with pytest.raises(UnsupportedError, match=r"scale_factors .* and .* a tile cannot know"):
         sliding(Skip(), 1, [65])
     with pytest.raises(UnsupportedError, match="a tile cannot know the size of the image"):
@@ -251,4 +251,4 @@ def test_maps_that_do_not_lie_in_the_whole_as_windows() -> None:
 
     found = sliding(Rounded(), 1, [700])
     with pytest.raises(UnsupportedError, match="on a tile, which is no window of the one"):
-        found.check([fitted(found.axes[0], 700, 512, 8)])
+        found.check([found.axes[0].cut(700, 512, 8)])

@@ -11,6 +11,7 @@ from PIL import Image
 
 from convsmith.errors import ArgumentError, FormatError
 from convsmith.scanning.sources import SyntheticSource, open_source
+from convsmith.scanning.sources.protocol import held_bytes
 
 from .windows import assert_reads
 
@@ -49,3 +50,18 @@ def test_axes_that_are_known_are_not_asked_for(tmp_path: Path) -> None:
     for image in (tmp_path / "picture.png", SyntheticSource((1, 9, 9))):
         with pytest.raises(ArgumentError, match="whose axes are known; leave it out"):
             open_source(image, axes="HWC")
+
+
+def test_a_source_says_what_it_keeps_decoded(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    assert held_bytes(open_source(tmp_path / "image.png", channels=[0])) == 7 * 20 * 30
+    tifffile.imwrite(tmp_path / "image.tif", pixels, compression="zlib")
+    assert held_bytes(open_source(tmp_path / "image.tif")) == 3 * 20 * 30
+    tifffile.imwrite(tmp_path / "mapped.tif", pixels)
+    assert held_bytes(open_source(tmp_path / "mapped.tif")) == 0
+    (tmp_path / "frames").mkdir()
+    for number in range(4):
+        Image.fromarray(pixels).save(tmp_path / "frames" / f"{number}.png")
+    assert held_bytes(open_source(tmp_path / "frames")) == (4 * 3 + 7) * 20 * 30
+    assert held_bytes(open_source(tmp_path / "frames", budget=7 * 20 * 30)) == 2 * 7 * 20 * 30

@@ -13,7 +13,7 @@ from convsmith.errors import ArgumentError, UnsupportedError
 from convsmith.scanning.sliding import sliding
 from convsmith.scanning.statistics import Moments, combined, measured, settled, stages
 
-from ..running_tiles import EVERYTHING, fitted, plan_of, run_tiles
+from ..running_tiles import EVERYTHING, plan_of, run_tiles
 
 
 class SqueezeExcite(nn.Module):
@@ -68,7 +68,7 @@ def model_of(name):
 def tiles_of(network, size, core):
     slides = sliding(network, 3, size)
     outputs = slides.outputs(size)
-    axes = [fitted(*row, core) for row in zip(slides.axes, size, outputs, strict=True)]
+    axes = [row[0].cut(*row[1:], core) for row in zip(slides.axes, size, outputs, strict=True)]
     slides.check(axes)
     return plan_of(axes, slides.out_channels)
 

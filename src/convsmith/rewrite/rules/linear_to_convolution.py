@@ -8,7 +8,10 @@ whose kernel is W itself:
 
 Every later linear layer is a 1x1 convolution. The graph is walked once in order; a `Vector` notes,
 for each value that is a vector per image, the map that stands for it and the order in which it was
-flattened.
+flattened. What has no counterpart on maps (distances to stored vectors, say) runs as it is, on a
+row for each place:
+
+    (N, C, *space) -> (N places, C) -> the head -> (N places, K) -> (N, K, *space)
 
 Source: Long, Shelhamer and Darrell 2015, arXiv:1411.4038, section 3.1.
 """
@@ -76,6 +79,7 @@ class _Walk:
     def __init__(self, captured: Captured) -> None:
         self.captured = captured
         self.vectors: dict[Node, Vector] = {}
+        self.rows: dict[Node, Node] = {}  # what has a row for each place of a map, and that map
         self.channels_last: set[Node] = set()
         inputs = [n for n in captured.module.graph.nodes if n.op == "placeholder"]
         self.rank = max((len(sizes(node)) for node in inputs), default=0)
@@ -85,6 +89,8 @@ class _Walk:
             self._finish(node)
         elif node.op != "call_function":
             return
+        elif any(source in self.rows for source in node.all_input_nodes):
+            self._on_rows(node)
         elif any(source in self.vectors for source in node.all_input_nodes):
             self._on_vector(node)
         elif is_pool(node) and not is_gate(node):
@@ -141,19 +147,19 @@ class _Walk:
             self.channels_last.add(node)
 
     def _on_vector(self, node: Node) -> None:
-        name = _name(node)
+        name, first = _name(node), self.read_by(node)[0]
         if name == "sym_size" and arguments(node)["dim"] == 0:
             node.args = (self.vectors[node.all_input_nodes[0]].image, 0)
         elif name in _RESHAPES:
             self._reshape(node)
-        elif name in _POINTWISE:
-            self.vectors[node] = _pointwise(self, node)
+        elif name in _POINTWISE and _is_of_one_shape(self, node):
+            self.vectors[node] = Vector(self.repeat(node, first.shape), first.shape, first.axes)
         elif name == "linear":
             self.vectors[node] = _linear(self, node)
         elif name in _ON_CHANNELS and all(v.is_single for v in self.read_by(node)):
             self.vectors[node] = _ON_CHANNELS[name](self, node)
         else:
-            raise _refusal(node, "has no counterpart on a map")
+            self._on_rows(node)
 
     def _reshape(self, node: Node) -> None:
         (vector,), shape = self.read_by(node), sizes(node)
@@ -163,10 +169,52 @@ class _Walk:
         elif len(shape) > 1 and shape[1] == prod(vector.shape) == prod(shape[1:]):
             self.vectors[node] = vector
         else:
-            raise _refusal(node, f"reshapes a vector per image to {shape}")
+            self._on_rows(node)
+
+    def _on_rows(self, node: Node) -> None:
+        """Let a node work on rows as it did on vectors."""
+        for source in node.all_input_nodes:
+            vector = self.vectors.get(source)
+            if vector is not None and not vector.is_single:
+                raise _refusal(node, f"has no counterpart on a map of {vector.shape}")
+            if vector is not None:
+                node.replace_input_with(source, self._in_rows(vector, node))
+        self.rows[node] = next(self.rows[n] for n in node.all_input_nodes if n in self.rows)
+
+    def _in_rows(self, vector: Vector, at: Node) -> Node:
+        batch, *shape = sizes(vector.image)
+        last = (batch, *shape[1:], shape[0])
+        order = [0, *range(2, self.rank), 1]
+        moved = self.insert(aten.permute.default, (vector.image, order), at=at, shape=last)
+        join = (moved, 0, self.rank - 2)
+        rows = self.insert(aten.flatten.using_ints, join, at=at, shape=(batch, shape[0]))
+        self.rows[rows] = vector.image
+        return rows
+
+    def _back(self, rows: Node, at: Node) -> Node:
+        """A map again, of what has one vector a row."""
+        image, (batch, *features) = self.rows[rows], sizes(rows)
+        if len(features) != 1:
+            raise _refusal(rows, f"is an output of shape {sizes(rows)}, no vector per image")
+        ones, last = [1] * (self.rank - 2), self.rank - 1
+        lengths = [
+            self.insert(aten.sym_size.int, (image, axis), at=at, shape=())
+            for axis in (0, *range(2, self.rank))
+        ]
+        shape = [*lengths, features[0]]
+        split = self.insert(
+            aten.view.default, (rows, shape), at=at, shape=(batch, *ones, features[0])
+        )
+        order = [0, last, *range(1, last)]
+        return self.insert(
+            aten.permute.default, (split, order), at=at, shape=(batch, features[0], *ones)
+        )
 
     def _finish(self, output: Node) -> None:
         for node in output.all_input_nodes:
+            if node in self.rows:
+                output.replace_input_with(node, self._back(node, output))
+                continue
             vector = self.vectors.get(node)
             if vector is None and len(sizes(node)) != self.rank:
                 raise _refusal(node, f"is an output of shape {sizes(node)} that comes from no map")
@@ -183,7 +231,7 @@ class _Walk:
         """Insert a call before `at`, with the place of `at` and a shape of its own."""
         with self.captured.module.graph.inserting_before(at):
             node = self.captured.module.graph.call_function(target, args)
-        node.meta = dict(at.meta) | {"val": torch.empty(*shape, device="meta")}
+        node.meta = dict(at.meta) | {"val": torch.empty(tuple(shape), device="meta")}
         return node
 
     def repeat(self, node: Node, shape: Sequence[int], **changed: Any) -> Node:
@@ -214,15 +262,12 @@ def _linear(walk: _Walk, node: Node) -> Vector:
     return _single(walk.insert(_CONVOLUTION[rank], given, at=node, shape=shape), channels)
 
 
-def _pointwise(walk: _Walk, node: Node) -> Vector:
-    vector, *others = walk.read_by(node)
-    for other in others:
-        if (other.shape, other.axes) != (vector.shape, vector.axes):
-            raise _refusal(node, f"joins vectors made of {vector.shape} and {other.shape}")
-    for source in node.all_input_nodes:
-        if source not in walk.vectors and sizes(source) not in ((), (1,)):
-            raise _refusal(node, f"joins a vector per image with a tensor of shape {sizes(source)}")
-    return Vector(walk.repeat(node, vector.shape), vector.shape, vector.axes)
+def _is_of_one_shape(walk: _Walk, node: Node) -> bool:
+    """Whether vectors of one shape meet each other and single numbers, nothing else."""
+    first, *others = walk.read_by(node)
+    return all((v.shape, v.axes) == (first.shape, first.axes) for v in others) and all(
+        source in walk.vectors or sizes(source) in ((), (1,)) for source in node.all_input_nodes
+    )
 
 
 def _batch_norm(walk: _Walk, node: Node) -> Vector:

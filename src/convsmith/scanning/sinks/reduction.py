@@ -96,4 +96,4 @@ def _labels(scores: Tensor, _: int) -> tuple[Tensor, ...]:
 def _topk(scores: Tensor, k: int) -> tuple[Tensor, ...]:
     # `torch.topk` leaves open which of equal scores it takes; a stable sort takes the lower class.
     values, indices = torch.sort(scores, dim=1, descending=True, stable=True)
-    return indices[:, :k], values[:, :k]
+    return indices[:, :k].clone(), values[:, :k].clone()  # or the others stay in memory, too

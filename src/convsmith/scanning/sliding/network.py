@@ -14,6 +14,7 @@ from convsmith.errors import UnsupportedError
 from convsmith.scanning.sliding.comparing import check_alike
 from convsmith.scanning.sliding.reading import Reading, Row
 from convsmith.scanning.sliding.result import AxisSliding
+from convsmith.scanning.sliding.together import TOGETHER, check_apart
 from convsmith.scanning.sliding.watching import Watched, refusal, watch
 from convsmith.scanning.tiling import AxisPlan
 
@@ -131,6 +132,7 @@ def sliding(network: nn.Module, channels: int, space: Sequence[int]) -> Sliding:
         if enough == multiple:
             break
         multiple = enough
+    check_apart(watch(spelt, channels, small.sizes, TOGETHER))
     rows = [reading.rows.get(node, {}) for node in (*small.steps, small.result)]
     return Sliding(_axes(reading), channels, sizes(small.result)[1], spelt, small, rows)
 

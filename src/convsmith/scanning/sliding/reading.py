@@ -39,12 +39,14 @@ class Row:
         cone: What each of its elements depends on.
         count: How many there are.
         inner: How many numbers of the axis each of them is.
+        advance: Inputs after which the same reads come round again.
     """
 
     axis: int
     cone: Cone
     count: int
     inner: int
+    advance: int
 
 
 @dataclass(eq=False)
@@ -92,19 +94,20 @@ class Reading:
     def _settled(self, node: Node, reach: Reach) -> Reach:
         """The reach with the edges of a window in it, where they matter; its rows are noted."""
         self.rows[node] = {}
-        seen = dict(reach.seen)
+        found = {}
         for of_input, one in reach.seen.items():
             check_whole(node, one.whole)
-            if not one.strands:
-                continue
-            row, edges = self._row(node, reach, of_input)
+            if one.strands:
+                found[of_input] = self._row(node, reach, of_input)
+        if len({row.axis for row, _ in found.values()}) < len(found):
+            return reach  # a flattened map: its axes cannot be told apart, and nothing is cut here
+        seen = dict(reach.seen)
+        for of_input, (row, edges) in found.items():
+            self.period[of_input] = lcm(self.period.get(of_input, 1), row.advance)
             if edges is not None:
-                seen[of_input] = Seen(united([*one.strands, edges]))
+                seen[of_input] = Seen(united([*seen[of_input].strands, edges]))
                 row = replace(row, cone=row.cone.union(along(edges, reach).cone()))
             self.rows[node][of_input] = row
-        shared = [row.axis for row in self.rows[node].values()]
-        if len(set(shared)) < len(shared):  # a flattened map: its axes cannot be told apart here
-            self.rows[node] = {}
         return Reach(reach.digits, seen)
 
     def _row(self, node: Node, reach: Reach, of_input: int) -> tuple[Row, Strand | None]:
@@ -121,13 +124,11 @@ class Reading:
         if len({cone.stride for cone in cones}) > 1:
             strides = " and ".join(sorted(str(cone.stride) for cone in cones))
             raise refusal(node, f"joins maps of strides {strides}", "join maps of one stride")
-        self.period[of_input] = lcm(
-            self.period.get(of_input, 1), *(footprint.advance for footprint in footprints)
-        )
         axis, coefs = _outermost(reach, strands)
         count = prod(size for size, coef in zip(_flat(reach), coefs, strict=True) if coef)
         cone = reduce(Cone.union, cones)
-        row = Row(axis, cone, count, reach.shape[axis] // max(1, count))
+        advance = lcm(*(footprint.advance for footprint in footprints))
+        row = Row(axis, cone, count, reach.shape[axis] // max(1, count), advance)
         size = sizes(self.watched.source)[of_input]
         return row, _edges(row, size, coefs) if _is_cut(row, size) else None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from convsmith.geometry import Cone
+from convsmith.scanning.tiling import AxisPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,21 @@ class AxisSliding:
     def stride(self) -> Fraction:
         """Inputs from one output to the next."""
         return self.cone.stride
+
+    def cut(self, size: int, outputs: int, core: int) -> AxisPlan:
+        """An axis of the image, and of the network's outputs along it, in tiles of `core` outputs
+        at most.
+        """
+        return AxisPlan.fitted(
+            size=size,
+            outputs=outputs,
+            stride=self.stride,
+            a=self.cone.a,
+            b=self.cone.b,
+            period=self.period,
+            core=min(core, outputs),
+            least=self.least,
+        )
 
     def is_padded(self, size: int, outputs: int) -> bool:
         """Whether any output of an image of this size depends on what lies beyond its edges."""

@@ -12,7 +12,7 @@ import numpy as np
 from convsmith.errors import FormatError, UnsupportedError
 from convsmith.scanning.sources.files.kept import Kept
 from convsmith.scanning.sources.files.limits import check_budget
-from convsmith.scanning.sources.protocol import Json, Source, Window
+from convsmith.scanning.sources.protocol import Json, Source, Window, held_bytes
 from convsmith.scanning.sources.reading import checked_window
 
 Opener = Callable[[Path], Source]
@@ -45,6 +45,7 @@ class FramesSource:
         if not self._files:
             raise FormatError(f"{folder} is an empty folder; a folder of frames holds images")
         first = opener(self._files[0])
+        first_holds = held_bytes(first)
         if len(first.shape) != 3:
             raise UnsupportedError(
                 f"{self._files[0]}: its shape is {first.shape}; a frame has channels, rows and "
@@ -56,6 +57,7 @@ class FramesSource:
         what = f"a frame of {first.shape} {self.dtype}"
         check_budget(self._files[0], what, num_bytes, budget, "scan it on its own")
         self._kept = Kept(budget)
+        self.held_bytes = min(budget, num_bytes * len(self._files)) + first_holds
 
     @property
     def identity(self) -> dict[str, Json]:

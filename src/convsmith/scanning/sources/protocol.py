@@ -81,3 +81,10 @@ class Source(Protocol):
 
         Each slice has a start and a stop within the axis and step 1.
         """
+
+
+def held_bytes(source: Source) -> int:
+    """Bytes of an image that a source keeps decoded: what it says of itself as `held_bytes`, else
+    none.
+    """
+    return int(getattr(source, "held_bytes", 0))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convsmith.errors import ShapeError
-from convsmith.scanning.sources.protocol import Json, Place, Source, Window
+from convsmith.scanning.sources.protocol import Json, Place, Source, Window, held_bytes
 from convsmith.scanning.sources.reading import checked_window, named
 
 
@@ -44,6 +44,10 @@ class ChannelsOf:
     @property
     def place(self) -> Place | None:
         return self._source.place
+
+    @property
+    def held_bytes(self) -> int:
+        return held_bytes(self._source)
 
     def read(self, window: Window) -> np.ndarray:
         checked_window(window, self.shape[1:])

@@ -41,8 +41,8 @@ def test_numpy_keeps_the_order_of_axes_and_takes_either_part(tmp_path: Path) -> 
 def test_what_is_unfinished_or_no_format_is_refused(tmp_path: Path) -> None:
     plan = planned(31, 35)
     store = finished(tmp_path / "out", plan, random_scores(plan))
-    with pytest.raises(ArgumentError, match=r"scores.jpg ends in '.jpg'; .tif, .npy and .png are"):
-        export(store, tmp_path / "scores.jpg")
+    with pytest.raises(ArgumentError, match=r"scores.gif ends in '.gif'; it may be .tif, .npy"):
+        export(store, tmp_path / "scores.gif")
     (store.folder / "c/0/1/1").unlink()
     with pytest.raises(ArgumentError, match=r"1 of 9 tiles of .* are missing, such as 4; finish"):
         export(store, tmp_path / "scores.npy")

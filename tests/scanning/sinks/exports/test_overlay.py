@@ -79,14 +79,19 @@ def test_heat_goes_from_the_coldest_to_the_hottest(tmp_path: Path) -> None:
         export(store, tmp_path / "heat.png", image=BLACK, of=2)
 
 
-def test_the_heat_shown_is_of_the_class_that_is_best_most_often(tmp_path: Path) -> None:
+def test_the_heat_shown_is_of_the_class_with_the_highest_score(tmp_path: Path) -> None:
     plan = planned(40, 44)
     scores = random_scores(plan)
-    scores[2, :, :12] = 100
+    scores[1, :, :12] = 100  # the best most often
+    scores[2, -1, -1] = 101
+    scores[1, 0, 0] = np.nan
     store = finished(tmp_path / "out", plan, scores)
     for of in (None, 2):
         export(store, tmp_path / f"{of}.png", image=BLACK, of=of)
     assert (tmp_path / "None.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+    export(store, tmp_path / "heat.jpg", image=BLACK)
+    with Image.open(tmp_path / "heat.jpg") as photo, Image.open(tmp_path / "2.png") as picture:
+        assert (photo.format, photo.size) == ("JPEG", picture.size)
 
 
 def test_the_image_named_in_the_plan_is_taken(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from convsmith.scanning.sinks.exports.overlay import Overlay, write_overlay
 from convsmith.scanning.sinks.store import Store
 from convsmith.scanning.sources.protocol import Source
 
+_SAME = {".tiff": ".tif", ".jpg": ".png", ".jpeg": ".png"}
 DEFAULT_BUDGET = 2**28
 """Bytes of a result that are held at a time."""
 
@@ -35,7 +36,7 @@ def export(
         .tif .tiff   GeoTIFF: every channel a band, the image's coordinates carried to the result's
                      own grid; of class labels, with their colours
         .npy         NumPy, in the order of axes of the result
-        .png         a picture: the image, shrunken, with the labels or one class's heat map over
+        .png .jpg    a picture: the image, shrunken, with the labels or one class's heat map over
                      it, and a legend
 
     Args:
@@ -43,8 +44,8 @@ def export(
         target: The file; one that is there is replaced.
         image: Of a picture, the image that was scanned; the file named in the plan if nothing is
             given.
-        of: Of a picture of scores, the class, by number or name; the one that is best most often
-            if nothing is given.
+        of: Of a picture of scores, the class, by number or name; the one with the highest score of
+            all if nothing is given.
         part: Of the k best classes, "indices" (if nothing is given) or "values".
         classes: Names of the classes; those kept in the result if nothing is given.
         size: Of a picture, the longer side in pixels at most.
@@ -72,10 +73,11 @@ def export(
             store, path, Overlay(image=image, of=of, classes=classes, size=size, budget=budget)
         ),
     }
-    writer = writers.get({".tiff": ".tif"}.get(target.suffix.lower(), target.suffix.lower()))
+    ending = target.suffix.lower()
+    writer = writers.get(_SAME.get(ending, ending))
     if writer is None:
         raise ArgumentError(
-            f"export: {target.name} ends in {target.suffix!r}; .tif, .npy and .png are written"
+            f"export: {target.name} ends in {target.suffix!r}; it may be .tif, .npy, .png or .jpg"
         )
     _check_finished(store)
     unfinished = target.with_name(f".{uuid4().hex}{target.suffix.lower()}")

@@ -110,13 +110,13 @@ def _heat(grid: Grid, names: list[str], of: int | str | None) -> _Drawn:
 
 
 def _class_number(grid: Grid, names: list[str], of: int | str | None) -> int:
-    """The class asked for, or the one that is best most often."""
+    """The class asked for, or the one with the highest score of all."""
     classes = grid.store.plan.out_channels
     if of is None:
-        best: Counter[int] = Counter()
+        peaks = np.full(classes, -np.inf)
         for _, values in grid.blocks():
-            best.update(np.argmax(values, axis=0).ravel().tolist())
-        return best.most_common(1)[0][0] if best else 0
+            peaks = np.fmax(peaks, np.fmax.reduce(values, axis=(1, 2)))
+        return int(peaks.argmax())
     number = names.index(of) if of in names else of
     if not isinstance(number, int) or not 0 <= number < classes:
         raise ArgumentError(

@@ -74,10 +74,11 @@ class PictureSource:
         check_shape(self._path, self.shape)
         # A palette is there twice while it becomes colours.
         pixel = in_pillow + channels * self.dtype.itemsize + (mode == "P")
+        self.held_bytes = pixel * width * height
         check_budget(
             self._path,
             f"decoding {width:,} x {height:,} pixels of {mode}",
-            pixel * width * height,
+            self.held_bytes,
             budget,
             "store it as a tiled TIFF, which is read window by window",
         )

@@ -77,6 +77,8 @@ class TiffSource:
         self.dtype = check_dtype(self._path, np.dtype(self._series.dtype))
         check_shape(self._path, self.shape)
         self._mapped = self._mapping()
+        total = prod(self.shape) * self.dtype.itemsize
+        self.held_bytes = 0 if self._mapped is not None else min(budget, total)
         self._on_page = "" if self._mapped is not None else self._checked_pages(letters)
 
     def read(self, window: Window) -> np.ndarray:

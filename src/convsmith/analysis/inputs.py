@@ -2,7 +2,6 @@
 """What a model is called with: shapes stand for tensors, everything else for itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
 from operator import index
 from typing import Any
 
@@ -55,14 +54,17 @@ def _input(given: Any, dtype: torch.dtype | None) -> Any:
         raise _no_shape(given) from None
     if not sizes or min(sizes) < 1:
         raise _no_shape(given)
-    return torch.empty(sizes, dtype=dtype, device="meta")
+    try:
+        return torch.empty(sizes, dtype=dtype, device="meta")
+    except RuntimeError:  # more bytes than 64 bits can count
+        raise _no_shape(given) from None
 
 
 def _no_shape(given: Any) -> ArgumentError:
     words = repr(given).split("\n")[0]
     return ArgumentError(
-        f"analyze: an input is {words:.80}; it must be a shape of whole numbers above 0, such as "
-        "(1, 3, 224, 224), batch included, or a tensor."
+        f"analyze: an input is {words:.80}; it must be a shape of whole numbers above 0 and within "
+        "memory's addresses, such as (1, 3, 224, 224), batch included, or a tensor."
     )
 
 
@@ -90,7 +92,7 @@ def likely_instead(model: nn.Module, shape: Sequence[int]) -> Iterator[Tensor]:
         candidates.append((1, channels, *sizes[2 - rank :]))
     candidates += [(*sizes[:2], *(max(n, size) for n in sizes[2:])) for size in (64, 224)]
     for candidate in dict.fromkeys(candidates):
-        if candidate != sizes and prod(candidate):
+        if candidate != sizes:
             yield torch.empty(candidate, dtype=dtype, device="meta")
     yield torch.empty(sizes, dtype=torch.long, device="meta")  # numbers of words
 

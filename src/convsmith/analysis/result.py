@@ -240,8 +240,9 @@ class Layer:
 
 # The rewrites that exist, and what does them; every other one is not built yet.
 BUILT = {
-    "fold_batchnorm": "optimize",
-    "linear_to_convolution": "to_fully_convolutional",
+    "fold_batchnorm": "cs.optimize",
+    "linear_to_convolution": "cs.to_fully_convolutional",
+    "swap": "cs.swap",
 }
 
 

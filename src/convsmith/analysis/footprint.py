@@ -88,6 +88,16 @@ class Footprint:
         """Output j reads what outputs j + offset of this footprint read."""
         return self.gather(1, [list(offsets)])
 
+    def repeated(self, step: int, count: int) -> "Footprint":
+        """Output j reads what outputs j, j + step, ..., j + (count - 1) step of this footprint
+        read; half of them is the other half moved, so that only log(count) windows are slid.
+        """
+        if count == 1:
+            return self
+        half = self.repeated(step, count // 2)
+        even = half.window([0, count // 2 * step])
+        return even if count % 2 == 0 else even.union(self.window([(count - 1) * step]))
+
     def gather(self, step: int, taps: Sequence[Sequence[int]]) -> "Footprint":
         """Output j < len(taps) reads what the outputs `taps[j]` of this footprint read; each
         further round of outputs lies `step` of them further on.

@@ -321,6 +321,11 @@ def test_what_no_list_holds_is_named() -> None:
 def test_footprints_have_a_limit() -> None:
     with pytest.raises(ShapeError, match="footprint: one output reads 5000001 positions, over"):
         Footprint.identity().window([0, 5_000_000])
+    with pytest.raises(ShapeError, match="footprint: 1025 outputs read differently before it rep"):
+        Footprint.identity().gather(1, [[j] for j in range(1025)])
+    odd, even = (Footprint.identity().gather(1, [[0]] * n) for n in (63, 64))
+    with pytest.raises(ShapeError, match="footprint: 4032 outputs read differently"):
+        odd.union(even)
     wide = Footprint.identity().window([0, 3_000_000])
     with pytest.raises(ShapeError, match="footprint: 2 outputs read 3000001 positions each; at"):
         wide.gather(1, [[0], [0]])

@@ -234,6 +234,29 @@ def test_axes_are_told_apart() -> None:
     assert (rows.a, rows.b, columns.a, columns.b) == (0, 4, 0, 3)
 
 
+def test_tokens_keep_the_places_they_came_from() -> None:
+    tokens = Image(
+        lambda self, x: self.mix(self.patches(x).flatten(2).transpose(1, 2)),
+        patches=nn.Conv2d(CHANNELS, 8, 4, stride=4),
+        mix=nn.Linear(8, 8),
+    )
+    cone = cs.analyze(tokens, (1, CHANNELS, 24, 40)).layers[-1].cone
+    assert cone.ends
+    assert [(a.axis, a.size, a.stride, a.a) for a in cone.axes] == [(2, 4, 4, 0), (3, 4, 4, 0)]
+
+
+def test_tokens_of_a_film_beside_one_of_no_place_are_not_followed() -> None:
+    """Three axes in one, moved by one: each would be a pattern of thousands of outputs."""
+
+    def beside(self, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        return torch.cat([self.token, tokens], 1)[:, 1:]
+
+    film = Image(beside, token=nn.Parameter(torch.zeros(1, 1, CHANNELS)))
+    cone = cs.analyze(film, (1, CHANNELS, 8, 24, 24)).layers[-1].cone
+    assert "works along an axis made of several" in cone.whole_map_by.why
+
+
 def test_up_sampling_has_a_fractional_stride() -> None:
     cone = cs.analyze(nn.ConvTranspose1d(1, 1, 4, stride=2, padding=1), (1, 1, 8)).cone
     assert (cone.axes[0].size, cone.axes[0].stride) == (2, Fraction(1, 2))
@@ -279,9 +302,30 @@ def test_footprints_keep_holes_and_paths() -> None:
     assert deep.log2_scale > 1000
 
 
+@pytest.mark.parametrize("step", [-3, 1, 2])
+@pytest.mark.parametrize("count", [1, 2, 5, 12])
+def test_repeating_is_a_window_of_equal_steps(step: int, count: int) -> None:
+    start = Footprint.identity().gather(3, [[0, 1], [2, 5]])  # two outputs a round
+    fast, slow = start.repeated(step, count), start.window([step * i for i in range(count)])
+    assert fast.same(slow)
+    for mine, theirs in zip(fast.reads, slow.reads, strict=True):
+        assert mine.paths.tolist() == theirs.paths.tolist()
+
+
+def test_what_no_list_holds_is_named() -> None:
+    strides = [nn.Conv1d(1, 1, 2000, stride=2000), nn.ConvTranspose1d(1, 1, 4000, stride=4000)]
+    cone = cs.analyze(nn.Sequential(*strides), (1, 1, 10_000)).layers[-1].cone
+    assert "what conv_transpose1d reads is too much to be listed" in cone.whole_map_by.why
+
+
 def test_footprints_have_a_limit() -> None:
     with pytest.raises(ShapeError, match="footprint: one output reads 5000001 positions, over"):
         Footprint.identity().window([0, 5_000_000])
+    with pytest.raises(ShapeError, match="footprint: 1025 outputs read differently before it rep"):
+        Footprint.identity().gather(1, [[j] for j in range(1025)])
+    odd, even = (Footprint.identity().gather(1, [[0]] * n) for n in (63, 64))
+    with pytest.raises(ShapeError, match="footprint: 4032 outputs read differently"):
+        odd.union(even)
     wide = Footprint.identity().window([0, 3_000_000])
     with pytest.raises(ShapeError, match="footprint: 2 outputs read 3000001 positions each; at"):
         wide.gather(1, [[0], [0]])

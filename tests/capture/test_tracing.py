@@ -96,15 +96,34 @@ class Asks(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+def test_a_model_that_asks_for_numbers_may_be_run() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), Asks())
+    traced = trace(model, [torch.ones(2, 3)], may_run=True)
+    assert traced.was_run
+    assert not trace(model[0], [torch.ones(2, 3)], may_run=True).was_run
+    names = [str(n.target) for n in traced.graph.nodes if n.op == "call_function"]
+    assert "aten.linear.default" in names
+    assert traced.stored(next(n for n in traced.graph.nodes if n.target == "0.weight")) is not None
+    with pytest.raises(CaptureError, match=r"at module '1' .*or give a model with its weights"):
+        trace(model.to("meta"), [torch.ones(2, 3)], may_run=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_scripted_modules_are_named_by_their_weights() -> None:
+    inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    example = torch.zeros(1, 3, 8, 8)
+    for scripted in (torch.jit.script(inner), torch.jit.trace(inner, example)):
+        for model, names in ((scripted, ["0", "1"]), (nn.Sequential(scripted), ["0.0", "0.1"])):
+            nodes = trace(model, [example]).graph.nodes
+            calls = [n for n in nodes if n.op == "call_function"]
+            assert [list(n.meta["nn_module_stack"])[-1] for n in calls] == names
+
+
 def test_what_cannot_be_traced_is_named() -> None:
     with pytest.raises(ArgumentError, match="model is a str; it must be"):
         trace("resnet", [torch.zeros(1)])  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="the inputs of ReLU hold no tensor"):
         trace(nn.ReLU(), [3])
-    with pytest.warns(DeprecationWarning, match="deprecated"):
-        scripted = nn.Sequential(torch.jit.trace(nn.ReLU(), torch.zeros(1)))
-    with pytest.raises(CaptureError, match="Sequential holds a scripted module, whose source"):
-        trace(scripted, [torch.zeros(1)])
     lazy = nn.LazyConv2d(3, 3)
     with pytest.raises(CaptureError, match="Conv2d: weight has no shape yet"):
         trace(lazy, [torch.zeros(1, 3, 8, 8)])
@@ -112,6 +131,15 @@ def test_what_cannot_be_traced_is_named() -> None:
         trace(nn.Sequential(nn.Conv2d(3, 4, 3)), [torch.zeros(1, 1, 8, 8)])
     with pytest.raises(CaptureError, match=r"Asks stops .*test_tracing.py.*traced by shapes alone"):
         trace(Asks(), [torch.zeros(3)])
+    empty = nn.Sequential(nn.Conv2d(3, 4, 3))
+    empty[0].weight = None
+    with pytest.raises(CaptureError, match=r"'0' \(Conv2d\(3, 4, .*weight of it is None; give it"):
+        trace(empty, [torch.zeros(1, 3, 8, 8)])
+    del empty[0].weight
+    with pytest.raises(CaptureError, match="no attribute 'weight'; something was taken out of it"):
+        trace(empty, [torch.zeros(1, 3, 8, 8)])
+    with pytest.raises(CaptureError, match=r"argument 'y'; its inputs are \(x\); give a list"):
+        trace(Asks(), [], {"y": torch.zeros(3)})
     broken = nn.ReLU()
     broken.lock = __import__("threading").Lock()
     with pytest.raises(CaptureError, match="ReLU cannot be deep-copied: cannot pickle"):

@@ -261,6 +261,50 @@ def test_analyze_measures_what_outputs_listen_to(
     assert "cannot identify image file" in done.stderr
 
 
+TWO_INPUTS = """
+from torch import nn
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, left, right):
+        return {"left": self.conv(left), "right": self.conv(right)}
+"""
+
+
+def test_analyze_takes_several_inputs_of_any_size(
+    convsmith: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "two_inputs.py").write_text(TWO_INPUTS)
+    monkeypatch.chdir(tmp_path)
+    inputs = ["--input", "1,3,10,10", "--input", "1,3,1000002,1000002"]
+    done = convsmith("analyze", "two_inputs:Two", *inputs, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [x["shape"][2] for x in found["inputs"]] == [10, 1_000_002]
+    assert found["total"]["macs"] == (64 + 10**12) * 4 * 27
+    done = convsmith("analyze", "two_inputs:Two", *inputs[:2])
+    assert done.returncode == 1
+    assert "its inputs are (left, right)" in " ".join(done.stderr.split())
+
+
+@pytest.mark.usefixtures("_my_network")
+def test_a_picture_for_a_network_that_does_not_say_how_images_are_prepared(
+    convsmith: Callable[..., Done], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    page, picture = tmp_path / "page.html", tmp_path / "one.png"
+    Image.new("RGB", (30, 20), "green").save(picture)
+    words = ["--input", "1,3,9,12", "--html", page, "--image", picture, "--json", "-q"]
+    done = convsmith("analyze", "mine:build", *words)
+    assert done.returncode == 0, done.stderr
+    assert "numbers from 0 to 1" in " ".join(json.loads(done.stdout)["notes"])
+    assert "each from its least" in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

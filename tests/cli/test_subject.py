@@ -97,7 +97,13 @@ def test_an_input_nobody_named_is_asked_for() -> None:
         find("mine:build")
 
 
-@pytest.mark.parametrize("shape", ["1,x", "1,-3,8,8", "", "1,3,9999999999,9999999999"])
+@pytest.mark.parametrize("shape", ["1,x", "1,-3,8,8", ""])
 def test_an_input_that_is_no_shape_is_refused(shape: str) -> None:
-    with pytest.raises(ArgumentError, match=r"--input .*: .*; give sizes like 1,3,224,224"):
+    with pytest.raises(ArgumentError, match=r"--input .*: it is no shape; give sizes like 1,3,224"):
         find("mine:build", shape=shape)
+
+
+def test_an_input_that_no_memory_holds_is_refused_where_numbers_are_asked_for() -> None:
+    found = find("mine:build", shape="1,3,9999999999,9999999999")
+    with pytest.raises(ArgumentError, match=r"--input 1,3,9999.*: .*; give a smaller one"):
+        _ = found.example

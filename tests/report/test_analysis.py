@@ -37,6 +37,28 @@ def test_it_fits_100_columns_and_folds(found: dict[str, Any]) -> None:
     assert "conv1" in shown(analysis(found, depth=9))
 
 
+def test_a_row_of_one_layer_says_its_window(found: dict[str, Any]) -> None:
+    text = shown(analysis(found))
+    assert "x0: 1x3x32x32 float32" in text
+    assert "standard 3x3 " in text
+    layers = [
+        nn.Conv2d(3, 8, 11, stride=2),
+        nn.Conv2d(8, 8, 3, dilation=4),
+        nn.MaxPool2d((1, 2), (1, 2)),
+        nn.Conv2d(8, 2, 1),
+    ]
+    plain = shown(analysis(cs.analyze(nn.Sequential(*layers), (1, 3, 64, 64)).to_json()))
+    for words in ("standard 11x11 /2 ", "dilated 3x3 d4 ", "pooling 1x2 ", "pointwise "):
+        assert f" {words}" in plain
+
+
+def test_findings_that_are_alike_stand_in_one_row(found: dict[str, Any]) -> None:
+    rows = shown(analysis(found)).partition("Findings")[2]
+    assert "bn1 and 18 more" in rows
+    assert rows.count("fold_batchnorm") == 1
+    assert "cs.optimize does it" in " ".join(rows.split())
+
+
 def test_rows_add_up(found: dict[str, Any]) -> None:
     for depth in (1, 2, 3):
         rows = fold(found["layers"], depth)
@@ -66,6 +88,7 @@ def test_what_has_no_end_and_what_is_not_counted() -> None:
     assert "all" in text
     assert "no layer's cone ends before the whole input" in text
     assert "cannot be counted" in text
+    assert " ? " in text
     assert "layers.[re…" in text
     assert max(map(len, text.splitlines())) <= 100
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
 from convsmith.analysis.findings import findings, sites
+from convsmith.analysis.inputs import call_of, likely_instead
 from convsmith.analysis.layers import layers_of
 from convsmith.analysis.measuring import measured
 from convsmith.analysis.memory import peak_bytes
@@ -18,7 +18,7 @@ from convsmith.analysis.picturing import kernels
 from convsmith.analysis.result import Analysis, Input, Layer, Total
 from convsmith.analysis.roofline import ceiling
 from convsmith.capture import Traced, spelt_out, trace
-from convsmith.errors import ArgumentError
+from convsmith.errors import CaptureError
 from convsmith.geometry import Macs
 from convsmith.report import Pictures
 
@@ -42,9 +42,10 @@ def analyze(
         model: Any PyTorch module, on any device, the meta device included; it is not changed and
             its inference path is taken.
         input_shape: The shape of the input, batch included; or an example: a tensor, or a list of
-            shapes and tensors for a model with several inputs, empty for one that takes them by
-            name alone. Of tensors only shape and dtype matter.
-        kwargs: Keyword inputs: shapes or tensors by name.
+            inputs for a model with several, empty for one that takes them by name alone. In it a
+            row of whole numbers is a shape, and what is no tensor is handed on as it is. Of tensors
+            only shape and dtype matter.
+        kwargs: Inputs by name, likewise.
         measure: Also run the model for some seconds, and set each layer's time beside what its
             arithmetic and bytes allow on this machine. Shapes become normal random inputs.
         images: A few real inputs, as the model takes them, to measure on what the middle outputs
@@ -58,17 +59,18 @@ def analyze(
     Raises:
         ArgumentError: if `model` is not a module, an input is neither a shape nor a tensor, images
             do not fit the input, or times or images are given with a model on the meta device.
-        CaptureError: if the model does not run on such inputs, naming module and line.
+        CaptureError: if the model does not run on such inputs, naming module and line, and a shape
+            that it does run on if one is found.
 
-    Cost: a few milliseconds a layer, whatever the size of weights and images.
+    Cost: a few milliseconds a layer, whatever the size of weights and images; a model that asks for
+    the numbers in a tensor is run once, and a note says so.
 
     >>> found = analyze(torch.nn.Conv2d(3, 32, 3, padding=1), (1, 3, 36, 36))
     >>> found.total.macs.all, found.total.macs.live, found.layers[0].family
     (1119744, 1078656, 'standard')
     """
-    args = _inputs(model, input_shape)
-    keywords = {name: _input(model, value) for name, value in (kwargs or {}).items()}
-    traced = trace(spelt_out(model), args, keywords)
+    args, keywords = call_of(model, input_shape, kwargs)
+    traced = _traced(model, args, keywords)
     top = ceiling() if measure else None
     rows = layers_of(traced, measured(traced, model, args, keywords) if measure else None, top)
     layers = [layer for _, layer in rows]
@@ -94,6 +96,36 @@ def analyze(
     )
 
 
+def _traced(model: nn.Module, args: list[Any], keywords: dict[str, Any]) -> Traced:
+    """The call as a graph; where it fails, what may have been meant by its one shape is tried."""
+    network = spelt_out(model)
+    try:
+        return trace(network, args, keywords, may_run=True)
+    except CaptureError as error:
+        is_one_shape = len(args) == 1 and isinstance(args[0], Tensor) and args[0].is_meta
+        if error.__cause__ is None or not is_one_shape or keywords:
+            raise
+        instead = likely_instead(model, args[0].shape)
+        better = next((x for x in instead if _runs(network, x)), None)
+        if better is None:
+            raise
+        raise CaptureError(f"{str(error)[:-1]}; it does run on {_words(better)}.") from error
+
+
+def _runs(model: nn.Module, example: Tensor) -> bool:
+    try:
+        trace(model, [example])
+    except CaptureError:
+        return False
+    return True
+
+
+def _words(example: Tensor) -> str:
+    shape = tuple(example.shape)
+    is_whole = not example.is_floating_point()
+    return f"torch.zeros({shape}, dtype={example.dtype})" if is_whole else f"{shape}"
+
+
 def _with_kernels(
     traced: Traced, rows: list[tuple[Node, Layer]], drawn: dict[int, Pictures]
 ) -> dict[int, Pictures]:
@@ -105,33 +137,6 @@ def _with_kernels(
             index = site.layer.index
             found[index] = replace(found.get(index, Pictures()), kernels=picture)
     return found
-
-
-def _inputs(model: nn.Module, given: Any) -> list[Any]:
-    """One shape or tensor, or a list of them, as tensors; of an empty list none."""
-    is_row = isinstance(given, tuple | list)
-    is_several = is_row and (not given or any(not isinstance(item, int) for item in given))
-    return [_input(model, item) for item in (given if is_several else [given])]
-
-
-def _input(model: nn.Module, given: Any) -> Any:
-    if isinstance(given, Tensor):
-        return given
-    if isinstance(given, dict):
-        return {key: _input(model, value) for key, value in given.items()}
-    if not _is_shape(given):
-        raise ArgumentError(
-            f"analyze: an input is {given!r:.80}; it must be a shape such as (1, 3, 224, 224), "
-            "batch included, or a tensor."
-        )
-    parameters = model.parameters() if isinstance(model, nn.Module) else []
-    dtype = next((p.dtype for p in parameters if p.is_floating_point()), None)
-    return torch.empty(tuple(given), dtype=dtype, device="meta")
-
-
-def _is_shape(given: Any) -> bool:
-    is_row = isinstance(given, Sequence) and not isinstance(given, str)
-    return is_row and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in given)
 
 
 def _described(traced: Traced) -> tuple[Input, ...]:
@@ -171,6 +176,11 @@ def _notes(traced: Traced, total: Total, is_measured: bool) -> list[str]:
         notes.append("times are medians, operator by operator")
         if any("chain" in node.meta for node in traced.graph.nodes):
             notes.append("convolutions that a kernel computes in one pass share its time by MACs")
+    if traced.was_run:
+        notes.append(
+            "the model asks for the numbers in a tensor: it was run once, on random inputs where "
+            "only shapes were given; other inputs may take another way through it"
+        )
     if traced.was_training:
         notes.append("the model is in training mode; its inference path is analysed")
     if total.uncounted:

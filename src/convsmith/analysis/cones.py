@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from torch import fx
@@ -13,13 +14,15 @@ from torch.fx import Node
 from convsmith.analysis.footprint import Footprint
 from convsmith.analysis.memory import tensors_in
 from convsmith.analysis.operators import kind_of, plain_name, sizes
-from convsmith.analysis.reach import Reach
+from convsmith.analysis.reach import Digits, Reach
 from convsmith.analysis.result import AxisCone, LayerCone
 from convsmith.analysis.spreading import RULES, Step
 from convsmith.analysis.spreading.step import Answer
 from convsmith.analysis.spreading.windowing import own_window
 from convsmith.analysis.strands import Irregular, Strand
-from convsmith.errors import ConvsmithError
+from convsmith.errors import ConvsmithError, ShapeError
+
+Way = tuple[Footprint, int, tuple[int, ...]]  # what a strand is made of
 
 
 def reaches(graph: fx.Graph, source: Node, name_of: Callable[[Node], str]) -> dict[Node, Answer]:
@@ -51,6 +54,8 @@ def spread(step: Step) -> Answer:
         raise Irregular(f"{step.name} is not known to work place by place")
     except Irregular as reason:
         return _everywhere(step, str(reason))
+    except ShapeError as error:
+        return _everywhere(step, f"what {step.name} reads is too much to be listed ({error})")
     except (ConvsmithError, KeyError, ValueError, IndexError, AssertionError) as error:
         return _everywhere(step, f"{step.name} is used in a way that is not known ({error})")
 
@@ -84,15 +89,21 @@ def cone_of(reach: Answer, source: str, sizes_in: Sequence[int]) -> LayerCone | 
     one = next((r for r in reach if r), None) if isinstance(reach, list) else reach
     if one is None:
         return None
+    one = one.apart()
     axes = []
     for axis, seen in sorted(one.seen.items()):
         if seen.strands:
-            axes.append(_axis_cone(axis, seen.strands, sizes_in[axis], one))
+            ways = tuple((s.footprint, s.const, s.coefs) for s in seen.strands)
+            axes.append(_axis_cone(axis, sizes_in[axis], ways, one.digits))
     whole = next((seen.whole for seen in one.seen.values() if seen.whole), None)
     return LayerCone(input=source, axes=tuple(axes), whole_map_by=whole)
 
 
-def _axis_cone(axis: int, strands: Sequence[Strand], size: int, reach: Reach) -> AxisCone:
+# A layer that works place by place hands the very footprints on that it was given.
+@lru_cache(maxsize=32)
+def _axis_cone(axis: int, size: int, ways: tuple[Way, ...], digits: Digits) -> AxisCone:
+    strands = [Strand(*way) for way in ways]
+    reach = Reach(digits, {})
     footprints = [along(strand, reach) for strand in strands]
     outputs = max(_length(strand, reach) for strand in strands)
     middle = (outputs - 1) // 2
@@ -131,7 +142,7 @@ def along(strand: Strand, reach: Reach) -> Footprint:
     digits = [(coef, size) for coef, size in zip(strand.coefs, flat, strict=True) if coef]
     digits.sort(key=lambda pair: -abs(pair[0]))
     for coef, size in digits[1:]:
-        footprint = footprint.window(coef * i for i in range(size))
+        footprint = footprint.repeated(coef, size)
     return footprint.gather(abs(digits[0][0]), [[strand.const]])
 
 

@@ -12,6 +12,7 @@ from convsmith.errors import ShapeError
 from convsmith.geometry import Cone
 
 _MOST = 2**22  # positions held of one footprint
+_MOST_OUTPUTS = 2**10  # until it repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class Footprint:
     the input ends. `log2_scale`: paths are to be multiplied by 2 to this power.
 
     Raises:
-        ShapeError: if it would hold more than 2^22 positions.
+        ShapeError: if it would hold more than 2^22 positions, or more than 2^10 outputs differ.
 
     >>> dilated = Footprint.identity().window([0, 2, 4]).window([0, 2, 4])
     >>> dilated.cone().size, dilated.reads[0].positions().tolist(), dilated.reads[0].paths.tolist()
@@ -88,11 +89,22 @@ class Footprint:
         """Output j reads what outputs j + offset of this footprint read."""
         return self.gather(1, [list(offsets)])
 
+    def repeated(self, step: int, count: int) -> "Footprint":
+        """Output j reads what outputs j, j + step, ..., j + (count - 1) step of this footprint
+        read; half of them is the other half moved, so that only log(count) windows are slid.
+        """
+        if count == 1:
+            return self
+        half = self.repeated(step, count // 2)
+        even = half.window([0, count // 2 * step])
+        return even if count % 2 == 0 else even.union(self.window([(count - 1) * step]))
+
     def gather(self, step: int, taps: Sequence[Sequence[int]]) -> "Footprint":
         """Output j < len(taps) reads what the outputs `taps[j]` of this footprint read; each
         further round of outputs lies `step` of them further on.
         """
         rounds = len(self.reads) // gcd(step, len(self.reads))
+        _check_round(rounds * len(taps))
         outputs = [
             _sum(self.at(tap + turn * step) for tap in of_output)
             for turn in range(rounds)
@@ -109,6 +121,7 @@ class Footprint:
     def union(self, other: "Footprint") -> "Footprint":
         """Two branches that meet. Only those of equal stride lie on one grid."""
         outputs = lcm(len(self.reads), len(other.reads))
+        _check_round(outputs)
         advance = self.advance * (outputs // len(self.reads))
         top = max(self.log2_scale, other.log2_scale)
         parts = [(f, 2.0 ** (f.log2_scale - top)) for f in (self, other)]
@@ -137,6 +150,14 @@ class Footprint:
                 a.first == b.first and np.array_equal(a.touched, b.touched)
                 for a, b in zip(self.reads, other.reads, strict=True)
             )
+        )
+
+
+def _check_round(outputs: int) -> None:
+    if outputs > _MOST_OUTPUTS:
+        raise ShapeError(
+            f"footprint: {outputs} outputs read differently before it repeats; at most "
+            f"{_MOST_OUTPUTS} are listed"
         )
 
 

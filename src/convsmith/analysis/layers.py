@@ -148,7 +148,7 @@ def _layer(traced: Traced, node: Node, name: str, weights: dict[Node, frozenset[
         index=0,
         name=name,
         module=module_path(node),
-        line=source_line(node),
+        line=source_line(node) if node.meta.get("stack_trace") else "",
         operator=_operator(node),
         kind=kind,
         family=family,
@@ -257,7 +257,7 @@ def _own_module(traced: Traced, node: Node) -> tuple[str, Family, Any] | None:
     calls = {"": ("", ""), **(node.meta.get("nn_module_stack") or {})}
     # Of a captured network only the names of its modules are left.
     found = (
-        _as_own(call, traced.model.get_submodule(path))
+        _as_own(call, traced.modules[path])
         for call, (path, kind) in calls.items()
         if kind or not path
     )

@@ -78,7 +78,7 @@ _REDUCTIONS = {
     *("linalg_vector_norm", "median", "nanmedian", "mode", "kthvalue", "quantile", "nanquantile"),
     *("nanmean", "dist", "trace", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"),
     *("nll_loss", "nll_loss_nd", "cross_entropy_loss", "embedding_bag", "segment_reduce"),
-    *("pairwise_distance", "allclose", "equal"),
+    *("pairwise_distance", "allclose", "equal", "_is_all_true", "_is_any_true"),
 }
 
 

@@ -171,7 +171,7 @@ class Reach:
                 footprint = strand.footprint
                 for coef, size in read:
                     if coef and size > 1:
-                        footprint = footprint.window(coef * i for i in range(size))
+                        footprint = footprint.repeated(coef, size)
                 strands.append(replace(strand, footprint=footprint, coefs=coefs))
             seen[of_input] = Seen(tuple(strands), whole)
         digits = (*self.digits[:axis], *self.digits[axis + 1 :])
@@ -266,6 +266,24 @@ class Reach:
         for axis in range(self.rank):
             found, _ = found.single(axis)
         return found
+
+    def apart(self) -> "Reach":
+        """Where axes of the input lie behind each other on one axis, as rows of tokens do, an axis
+        for each.
+        """
+        rows: list[tuple[int, ...]] = []
+        for axis, sizes in enumerate(self.digits):
+            row: list[int] = []
+            last: set[int] = set()
+            for place, size in zip(self.places(axis), sizes, strict=True):
+                movers = {a for a, s in self.seen.items() if any(t.coefs[place] for t in s.strands)}
+                if row and last and movers and movers != last:
+                    rows.append(tuple(row))
+                    row = []
+                row.append(size)
+                last = movers or last
+            rows.append(tuple(row))
+        return Reach(tuple(rows), self.seen)
 
     def joined(self, other: "Reach", shape: Sequence[int]) -> "Reach":
         """What two tensors that are broadcast to `shape` depend on together."""

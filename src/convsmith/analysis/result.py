@@ -172,7 +172,7 @@ class Layer:
         name: "layer1.0.conv1", a module's own path where it does one thing, else
             "layer1.0:add": the operator within the module. Unique: a second use has "@2".
         module: The path of the innermost module ("" for the model itself).
-        line: The user's line that called it, "net.py:41".
+        line: The user's line that called it, "net.py:41"; "" where all lines are torch's.
         operator: torch's name of it.
         kind: convolution, linear, product, attention, norm, elementwise, pooling, resize,
             reduction, layout (moves data), or unknown.
@@ -240,8 +240,9 @@ class Layer:
 
 # The rewrites that exist, and what does them; every other one is not built yet.
 BUILT = {
-    "fold_batchnorm": "optimize",
-    "linear_to_convolution": "to_fully_convolutional",
+    "fold_batchnorm": "cs.optimize",
+    "linear_to_convolution": "cs.to_fully_convolutional",
+    "swap": "cs.swap",
 }
 
 

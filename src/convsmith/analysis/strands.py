@@ -8,7 +8,7 @@ from math import prod
 from convsmith.analysis.footprint import Footprint
 
 _MOST_STRANDS = 6
-_MOST_PHASES = 4096
+_MOST_PHASES = 256
 
 
 class Irregular(Exception):

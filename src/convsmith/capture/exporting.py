@@ -2,9 +2,7 @@
 """Taking the graph of a model with torch.export, with as many free sizes as the model allows."""
 
 import copy
-import traceback
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import torch
@@ -14,13 +12,12 @@ from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from convsmith.capture.canonical import canonicalise
+from convsmith.capture.explaining import failing_place
 from convsmith.capture.graph import Captured
 from convsmith.capture.network import RESERVED, Network
 from convsmith.capture.quiet import quiet
 from convsmith.capture.shapes import mark_current, may_vary, settle
 from convsmith.errors import ArgumentError, CaptureError
-
-_TORCH = Path(torch.__file__).parent
 
 
 class _Attempt(NamedTuple):
@@ -201,16 +198,3 @@ def _explained(
         f"capture: {type(model).__name__}: the graph cannot be taken at module {path!r} ({line}): "
         f"{reason}; {rule}; {remedy}."
     )
-
-
-def failing_place(worked: nn.Module, error: Exception) -> tuple[str, str]:
-    paths = {id(module): path for path, module in worked.named_modules()}
-    path, line = "", "an unknown line"
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        module = frame.f_locals.get("self")
-        path = paths.get(id(module), path) if isinstance(module, nn.Module) else path
-        file = PurePath(frame.f_code.co_filename)
-        is_own = not file.is_relative_to(_TORCH) and "convsmith" not in file.parts
-        if is_own and frame.f_code.co_name != "<module>" and not file.name.startswith("<"):
-            line = f"{file.name}:{number}"
-    return path, line

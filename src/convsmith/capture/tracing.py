@@ -6,11 +6,11 @@ have a shape and no numbers: milliseconds a layer, whatever the size of weights 
 models that write in place or keep their batch-norm training are watched like any other.
 """
 
-import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,13 +24,13 @@ from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convsmith.capture.exporting import failing_place
+from convsmith.capture.explaining import asks_for_numbers, explained
 from convsmith.capture.network import Network
 from convsmith.capture.quiet import quiet
 from convsmith.capture.retelling import retell
+from convsmith.capture.twins import input_of, twin_of
 from convsmith.errors import ArgumentError, CaptureError
 
-_MOST_ASKED = 64  # numbers of a buffer
 _HERE = Path(__file__).parents[1]
 # Whose lines say nothing to the reader: torch's and this library's, its networks excepted.
 _OUTSIDE = tuple(str(p) for p in (Path(torch.__file__).parent, _HERE / "capture", _HERE / "convs"))
@@ -48,12 +48,19 @@ class Traced:
         first_shapes: For every call of a module ("layer1.0.conv1", its second call
             "layer1.0.conv1@2", "" the model itself) the shape of the first tensor given to it.
         was_training: Whether the model given was in training mode; the inference path is traced.
+        was_run: Whether it was run for real, since it asks for the numbers in a tensor.
     """
 
     graph: fx.Graph
     model: nn.Module
     first_shapes: Mapping[str, tuple[int, ...]]
     was_training: bool
+    was_run: bool = False
+
+    @cached_property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Every module of the model by its path, "" the model itself."""
+        return dict(self.model.named_modules())
 
     def stored(self, node: object) -> Tensor | None:
         """The tensor of the model behind a `get_attr` node; None for any other."""
@@ -65,19 +72,27 @@ class Traced:
         return owner if isinstance(owner, Tensor) else None
 
 
-def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Traced:
+def trace(
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    may_run: bool = False,
+) -> Traced:
     """The operators that one call of a model runs, with their shapes; no weight is read or copied.
 
     Args:
         model: Any module, on any device, the meta device included.
         args: The positional inputs: tensors, of which only shape and dtype matter, in any nest.
         kwargs: Keyword inputs.
+        may_run: A model that asks for the numbers in a tensor is run for real, if it has them; of
+            an input that has none they are random.
 
     Raises:
         ArgumentError: if `model` is not a module or there is no tensor among the inputs.
         CaptureError: if a parameter is not initialised, or the call fails, naming module and line.
 
-    Cost: about a millisecond for each operator; memory for shapes only.
+    Cost: about a millisecond for each operator; memory for shapes only, unless it is run.
 
     >>> traced = trace(torch.nn.Conv2d(3, 8, 3), [torch.empty(1, 3, 32, 32, device="meta")])
     >>> [str(node.target) for node in traced.graph.nodes if node.op == "call_function"]
@@ -85,28 +100,41 @@ def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | Non
     """
     given = (tuple(args), dict(kwargs or {}))
     _check(model, given)
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    try:
+        return _traced(model, given, FakeTensorMode(allow_non_fake_inputs=True))
+    except CaptureError as error:
+        is_asking = error.__cause__ is not None and asks_for_numbers(error.__cause__)
+        every = (*model.parameters(), *model.buffers())
+        if not (may_run and is_asking) or any(tensor.is_meta for tensor in every):
+            raise
+    return _traced(model, given, None)
+
+
+def _traced(
+    model: nn.Module, given: tuple[tuple[Any, ...], dict[str, Any]], mode: FakeTensorMode | None
+) -> Traced:
+    """One call on shapes alone, or for real without a mode."""
     home = next((t.device for t in model.parameters() if not t.is_meta), torch.device("cpu"))
-    twin = _weightless(model, mode, home)
-    fakes = pytree.tree_map_only(Tensor, lambda t: _without_numbers(t, mode, home), given)
-    places = [*twin.named_buffers(), *twin.named_parameters()]
-    recorder = _Recorder({id(tensor): name for name, tensor in places})
-    recorder.start(*fakes)
+    twin = twin_of(model, mode, home)
+    inputs = pytree.tree_map_only(Tensor, lambda t: input_of(t, mode, home), given)
+    recorder = _Recorder(twin)
+    recorder.start(*inputs)
     with ExitStack() as stack, quiet():
-        for context in (_watched(twin, recorder), torch.no_grad(), plain_attention(), mode):
+        contexts = (_watched(twin, recorder), torch.no_grad(), plain_attention())
+        for context in (*contexts, mode or nullcontext()):
             stack.enter_context(context)
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(enable_python_dispatcher())
         stack.enter_context(recorder)
         try:
             if isinstance(twin, Network):
-                answer = retell(twin, fakes[0], fakes[1], recorder.tell)
+                answer = retell(twin, inputs[0], inputs[1], recorder.tell)
             else:
-                answer = twin(*fakes[0], **fakes[1])
+                answer = twin(*inputs[0], **inputs[1])
         except Exception as error:  # the model's own, or torch's where numbers are asked for
-            raise _explained(model, twin, given, error) from error
+            raise explained(model, twin, given, error) from error
     recorder.finish(answer)
-    return Traced(recorder.graph, model, recorder.first_shapes, model.training)
+    return Traced(recorder.graph, model, recorder.first_shapes, model.training, mode is None)
 
 
 def _check(model: Any, given: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
@@ -115,10 +143,6 @@ def _check(model: Any, given: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
             f"trace: model is a {type(model).__name__}; it must be a torch.nn.Module."
         )
     name = type(model).__name__
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise CaptureError(
-            f"trace: {name} holds a scripted module, whose source is gone; trace the original."
-        )
     if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(given)):
         raise ArgumentError(
             f"trace: the inputs of {name} hold no tensor ({given!r:.80}); give a shape, a tensor "
@@ -129,44 +153,6 @@ def _check(model: Any, given: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
             raise CaptureError(
                 f"trace: {name}: {path} has no shape yet; run the model once on an example first."
             )
-
-
-def _weightless(model: nn.Module, mode: FakeTensorMode, home: torch.device) -> nn.Module:
-    """A deep copy in eval mode whose tensors have shapes and no numbers."""
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        own = [*module._parameters.values(), *module._buffers.values()]
-        # A plain attribute keeps its numbers, which a model may need, unless it has none.
-        own += [t for t in vars(module).values() if isinstance(t, Tensor) and t.is_meta]
-        for tensor in own:
-            if tensor is not None and id(tensor) not in memo:
-                memo[id(tensor)] = _without_numbers(tensor, mode, home)
-    try:
-        return copy.deepcopy(model, memo).eval()
-    except Exception as error:  # a module may hold anything, and fail to copy in any way
-        raise CaptureError(
-            f"trace: {type(model).__name__} cannot be deep-copied: {error}; convsmith works on a "
-            "copy; keep what cannot be copied (open files, tensors with a graph) out of the module."
-        ) from error
-
-
-def _may_be_asked(tensor: Tensor) -> bool:
-    """A few whole numbers that a model may compute sizes from: they keep their values."""
-    is_whole = not (tensor.is_floating_point() or tensor.is_complex())
-    return is_whole and not tensor.is_meta and tensor.numel() <= _MOST_ASKED
-
-
-def _without_numbers(tensor: Tensor, mode: FakeTensorMode, home: torch.device) -> Tensor:
-    device = home if tensor.is_meta else tensor.device
-    with mode:
-        fake: Any = torch.empty_strided(
-            tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device
-        )
-        if isinstance(tensor, nn.Parameter):
-            return nn.Parameter(fake, requires_grad=tensor.requires_grad)
-    if _may_be_asked(tensor):
-        fake.constant = tensor.detach().clone()
-    return fake
 
 
 @contextmanager
@@ -197,7 +183,7 @@ def _watched(twin: nn.Module, recorder: "_Recorder") -> Iterator[None]:
         recorder.stack.pop()
 
     for path, module in twin.named_modules():
-        if path:
+        if path and not isinstance(module, torch.jit.ScriptModule):  # that has no hooks
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
             module.register_forward_pre_hook(entering(path, kind), with_kwargs=True)
             module.register_forward_hook(leaving, always_call=True)
@@ -216,14 +202,17 @@ class _Recorder(SchemaCheckMode):
     is used.
     """
 
-    def __init__(self, names: Mapping[int, str]) -> None:
+    def __init__(self, twin: nn.Module) -> None:
         TorchDispatchMode.__init__(self, _dispatch_key=torch._C.DispatchKey.PreDispatch)
         self.graph = fx.Graph()
         self.stack: list[tuple[str, str, str]] = []
         self._line: str | None = None  # of the user's code, where a network remembers it
         self._chain: int | None = None  # what a planner had written as one operator
         self.first_shapes: dict[str, tuple[int, ...]] = {}
-        self._names = names
+        places = [*twin.named_buffers(), *twin.named_parameters()]
+        self._names = {id(tensor): name for name, tensor in places}
+        modules = twin.named_modules()
+        self._scripted = {path for path, m in modules if isinstance(m, torch.jit.ScriptModule)}
         self._nodes: dict[int, fx.Node] = {}
         self._alive: list[Tensor] = []  # an id is a tensor's own only while it lives
         self._sharing: dict[int, list[Tensor]] = {}
@@ -265,7 +254,7 @@ class _Recorder(SchemaCheckMode):
         node = self.graph.create_node("call_function", func, given[0], given[1])
         node.meta |= {
             "val": result,
-            "nn_module_stack": {key: (path, kind) for key, path, kind in self.stack},
+            "nn_module_stack": {key: (path, kind) for key, path, kind in self._modules(given)},
             "stack_trace": _user_line(sys._getframe(1)) if self._line is None else self._line,
         }
         if self._chain is not None:
@@ -279,6 +268,13 @@ class _Recorder(SchemaCheckMode):
         if func._schema.is_mutable:
             self._spread(func, args, kwargs, node)
         return result
+
+    def _modules(self, given: Any) -> list[tuple[str, str, str]]:
+        """The modules at work: of scripted ones, which tell nobody, the owner of what is read."""
+        read = (n for n in pytree.tree_leaves(given) if isinstance(n, fx.Node))
+        owners = (str(n.target).rpartition(".")[0] for n in read if n.op == "get_attr")
+        owner = next((path for path in owners if path in self._scripted), None)
+        return [*self.stack, (owner, owner, "torch.jit.ScriptModule")] if owner else self.stack
 
     def _spread(self, func: Any, args: Any, kwargs: Any, node: fx.Node) -> None:
         """Whoever reads memory that was written reads the new value from now on."""
@@ -336,27 +332,13 @@ def _input_name(path: Sequence[Any]) -> str:
 
 
 def _user_line(frame: FrameType | None) -> str:
-    """The innermost line outside torch and this room, written as a traceback writes it."""
+    """The innermost line of the model outside torch, written as a traceback writes it; none if the
+    whole model is torch's.
+    """
     while frame is not None and frame.f_code.co_filename.startswith((*_OUTSIDE, "<")):
+        if frame.f_code is _traced.__code__:
+            return ""
         frame = frame.f_back
     if frame is None:
         return ""
     return f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
-
-
-def _explained(
-    model: nn.Module, twin: nn.Module, given: tuple[Any, Any], error: Exception
-) -> CaptureError:
-    path, line = failing_place(twin, error)
-    reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)]
-    if type(error).__module__.startswith("torch._subclasses"):
-        rule = "that line asks for the numbers in a tensor, and a model is traced by shapes alone"
-        remedy = "rewrite it with tensor operations (torch.where)"
-    else:
-        rule = f"the model does not run on inputs of shape {', '.join(map(str, shapes))}"
-        remedy = "give the shapes it takes, batch included, or example tensors of the right dtype"
-    return CaptureError(
-        f"trace: {type(model).__name__} stops at module {path!r} ({line}): {reason}; {rule}; "
-        f"{remedy}."
-    )

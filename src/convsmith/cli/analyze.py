@@ -18,7 +18,6 @@ from convsmith.cli.options import (
     Model,
     Quiet,
     Seed,
-    Shape,
     Weights,
     print_json,
     progress_console,
@@ -29,7 +28,6 @@ from convsmith.errors import ArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from convsmith.models import Preprocess
     from convsmith.report import Pictures
 
 _MOST_IMAGES = 8  # each takes a dozen backward passes
@@ -41,7 +39,10 @@ def run(
         str | None, typer.Option(help="A second MODEL, to be set beside the first.")
     ] = None,
     weights: Weights = None,
-    shape: Shape = None,
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="N,C,H,W", help="The shape of an input; one for each."),
+    ] = None,
     depth: Annotated[
         int | None, typer.Option(min=1, help="Levels of the module tree to show.")
     ] = None,
@@ -77,7 +78,9 @@ def run(
         if quiet:
             status.stop()
         is_one = html is not None and against is None
-        look = _Look(measure=measure, pictures=is_one, image=image, images=images)
+        more = tuple(subject.shape_of(shape) for shape in (shapes or [])[1:])
+        look = _Look(measure=measure, pictures=is_one, image=image, images=images, more=more)
+        shape = shapes[0] if shapes else None
         first, pictures = look.at(subject.find(model, weights, shape, seed))
         second = look.at(subject.find(against, None, shape, seed))[0] if against else None
     if html is not None:
@@ -110,51 +113,68 @@ def _check_page(html: Path | None, image: Path | None, against: str | None) -> N
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """How a network is looked at."""
+    """How a network is looked at; `more` are the shapes of its inputs but the first."""
 
     measure: bool
     pictures: bool
     image: Path | None
     images: Path | None
+    more: tuple[tuple[int, ...], ...] = ()
 
     def at(self, found: subject.Subject) -> tuple[dict[str, Any], Mapping[int, Pictures]]:
         """The analysis as plain data, and the pictures of its layers."""
         from convsmith.analysis import analyze
 
+        remarks = list(found.remarks)
         done = analyze(
             found.model,
-            found.example,
+            [found.shape, *self.more],
             measure=self.measure,
-            images=self._inputs(found),
+            images=self._inputs(found, remarks),
             pictures=self.pictures,
         )
         data = done.to_json()
         data["model"] = found.name
-        data["notes"] += found.remarks
-        if self.image is not None and found.preprocess is None:
-            data["notes"].append(
-                "feature maps are left out: this model does not say how images are prepared"
-            )
+        data["notes"] += remarks
         return data, done.pictures
 
-    def _inputs(self, found: subject.Subject) -> Tensor | None:
+    def _inputs(self, found: subject.Subject, remarks: list[str]) -> Tensor | None:
         """The picture first, then some of the images, as the model takes them."""
         import torch
 
-        given = [_prepared(self.image, found.preprocess)] if self.image else []
+        given = [_prepared(self.image, found, remarks)] if self.image else []
         if self.images is not None:
             given.append(subject.labelled(found, self.images, most=_MOST_IMAGES)[0])
         tensors = [tensor for tensor in given if tensor is not None]
+        if len({tensor.shape[1:] for tensor in tensors}) > 1:
+            raise ArgumentError(
+                f"--images {self.images}: this model prepares them as {tuple(tensors[1].shape[1:])}"
+                f", and --input is {found.shape}; leave out --images, --image or --input"
+            )
         return torch.cat(tensors) if tensors else None
 
 
-def _prepared(image: Path, preprocess: Preprocess | None) -> Tensor | None:
+def _prepared(image: Path, found: subject.Subject, remarks: list[str]) -> Tensor | None:
+    """The picture as the page shows it and the model takes it; None where it takes no picture."""
     from PIL import Image, UnidentifiedImageError
 
-    if preprocess is None:
+    from convsmith.models import Preprocess
+    from convsmith.report import fitted
+
+    if len(found.shape) != 4 or found.shape[1] not in (1, 3):
+        remarks.append("feature maps are left out: the model's input is no picture")
         return None
+    grey = found.shape[1] == 1
+    steps = found.preprocess
+    if steps is None or steps.channels != found.shape[1]:
+        remarks.append(
+            "the picture is given as numbers from 0 to 1: this model does not say how images are "
+            "prepared"
+        )
+        mean, std = ((number,) * found.shape[1] for number in (0.0, 1.0))
+        steps = Preprocess(size=1, mean=mean, std=std, scale=255, colour="L" if grey else "RGB")
     try:
         with Image.open(image) as opened:
-            return preprocess(opened)[None]
+            return steps.at_own_size(fitted(opened, found.shape[3], found.shape[2]))[None]
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ArgumentError(f"--image {image}: {error}; give a picture, a PNG or JPEG") from None

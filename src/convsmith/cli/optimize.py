@@ -91,7 +91,7 @@ def _images(path: Path | None, found: subject.Subject, *, is_default: bool) -> A
 def _about(found: subject.Subject) -> dict[str, Any]:
     """What travels with the saved network."""
     steps = found.preprocess.to_json() if found.preprocess else None
-    return {"name": found.name, "input_shape": list(found.example.shape), "preprocess": steps}
+    return {"name": found.name, "input_shape": list(found.shape), "preprocess": steps}
 
 
 def _say_what_next(save: Path | None, *, is_default: bool) -> None:

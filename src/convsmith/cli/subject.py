@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +22,30 @@ DEFAULT = "digits_vgg"
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A network, an input that it takes, how its images are prepared (None: nobody said), and what
-    the reader of a result must know about it.
+    """A network, the shape of an input that it takes, how its images are prepared (None: nobody
+    said), and what the reader of a result must know about it.
     """
 
     name: str
     model: nn.Module
-    example: Tensor
+    shape: tuple[int, ...]
     preprocess: Preprocess | None
     remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def example(self) -> Tensor:
+        """Random numbers of that shape.
+
+        Raises:
+            ArgumentError: if memory cannot hold them.
+        """
+        import torch
+
+        try:
+            return torch.randn(self.shape)
+        except RuntimeError as error:
+            words = ",".join(map(str, self.shape))
+            raise ArgumentError(f"--input {words}: {error}; give a smaller one") from None
 
 
 def find(model: str | None, weights: Path | None, shape: str | None, seed: int) -> Subject:
@@ -79,7 +95,7 @@ def _listed(name: str, weights: Path | None, shape: str | None) -> Subject:
     return Subject(
         name=name,
         model=model,
-        example=_input(shape, natural),
+        shape=shape_of(shape, natural),
         preprocess=model.preprocess,
         remarks=() if stored else ("the weights are random: none were given",),
     )
@@ -98,7 +114,7 @@ def _saved(folder: str, weights: Path | None, shape: str | None) -> Subject:
     return Subject(
         name=folder,
         model=model,
-        example=_input(shape, tuple(model.about.get("input_shape", ()))),
+        shape=shape_of(shape, tuple(model.about.get("input_shape", ()))),
         preprocess=Preprocess.from_json(steps) if steps else None,
     )
 
@@ -124,7 +140,7 @@ def _imported(path: str, weights: Path | None, shape: str | None) -> Subject:
     return Subject(
         name=path,
         model=model,
-        example=_input(shape, ()),
+        shape=shape_of(shape, ()),
         preprocess=getattr(model, "preprocess", None),
     )
 
@@ -139,15 +155,20 @@ def _read_into(model: nn.Module, weights: Path) -> None:
         raise ArgumentError(f"--weights {weights} do not fit: {error}") from None
 
 
-def _input(shape: str | None, natural: tuple[int, ...]) -> Tensor:
-    import torch
+def shape_of(given: str | None, natural: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """The sizes that --input names; without it those that are natural to the network.
 
-    if shape is None and not natural:
+    Raises:
+        ArgumentError: if they are no sizes, or nobody said any.
+    """
+    if given is None and not natural:
         raise ArgumentError(
             "--input: nobody said what this model takes; give its shape, for example 1,3,224,224"
         )
     try:
-        sizes = natural if shape is None else tuple(int(size) for size in shape.split(","))
-        return torch.randn(sizes)
-    except (ValueError, RuntimeError) as error:
-        raise ArgumentError(f"--input {shape}: {error}; give sizes like 1,3,224,224") from None
+        sizes = natural if given is None else tuple(int(size) for size in given.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise ArgumentError(f"--input {given}: it is no shape; give sizes like 1,3,224,224")
+    return sizes

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cone: the inputs one output depends on, along one axis, through any number of layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
@@ -53,16 +53,14 @@ class Cone:
     @property
     def a(self) -> Fraction:
         """The least `first input - stride j` over all outputs j (0 if nothing is read)."""
-        return min(
-            (first - self.stride * j for j, (first, _) in self._intervals()), default=Fraction(0)
-        )
+        least = min(self._from_grid(0), default=0)
+        return Fraction(least, len(self.reads))
 
     @property
     def b(self) -> Fraction:
         """The greatest `last input - stride j` over all outputs j (-1 if nothing is read)."""
-        return max(
-            (last - self.stride * j for j, (_, last) in self._intervals()), default=Fraction(-1)
-        )
+        greatest = max(self._from_grid(1), default=-len(self.reads))
+        return Fraction(greatest, len(self.reads))
 
     @property
     def size(self) -> int:
@@ -109,6 +107,11 @@ class Cone:
 
     def _intervals(self) -> list[tuple[int, Interval]]:
         return [(j, interval) for j, interval in enumerate(self.reads) if interval is not None]
+
+    def _from_grid(self, end: int) -> Iterator[int]:
+        """How far the first (0) or last (1) input of each output is from `stride j`, in parts."""
+        for j, interval in self._intervals():
+            yield interval[end] * len(self.reads) - self.advance * j
 
     def _hull_of(self, outputs: Interval | None) -> Interval | None:
         """The hull of all that the outputs of an interval read. One round at each end decides

@@ -10,6 +10,7 @@ from convsmith.report.comparison import comparison_chart as comparison_chart
 from convsmith.report.optimization import optimization as optimization
 from convsmith.report.pictures import Picture as Picture
 from convsmith.report.pictures import Pictures as Pictures
+from convsmith.report.pictures import fitted as fitted
 from convsmith.report.ratio_chart import Bar as Bar
 from convsmith.report.ratio_chart import ratio_chart as ratio_chart
 from convsmith.report.tables import table as table

@@ -37,11 +37,35 @@ class Row:
 
     @property
     def what(self) -> str:
-        """The kinds of work in it, the most frequent first."""
+        """The kinds of work in it, the most frequent first; of one layer its window, too."""
+        if len(self.layers) == 1:
+            (layer,) = self.layers
+            return (layer["family"] or layer["kind"]) + _window(layer.get("options", {}))
         words = [x["family"] or x["kind"] for x in self.layers if x["kind"] in _OWN_ROWS]
         words = words or [layer["kind"] for layer in self.layers]
         counted = Counter(words).most_common()
         return ", ".join(word if n == 1 else f"{n} {word}" for word, n in counted)
+
+
+def _window(options: Data) -> str:
+    """A kernel with more than one tap, its stride and dilation: " 3x3 /2 d4"."""
+    kernel, stride, dilation = map(_row, map(options.get, ("kernel_size", "stride", "dilation")))
+    words = f" {_by(kernel)}" if max(kernel) > 1 else ""
+    words += f" /{_one(stride)}" if max(stride) > 1 and stride != kernel else ""
+    return words + (f" d{_one(dilation)}" if max(dilation) > 1 else "")
+
+
+def _row(sizes: int | Sequence[int] | None) -> list[int]:
+    return [sizes or 1] if isinstance(sizes, int | None) else list(sizes)
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _one(sizes: Sequence[int]) -> str:
+    """One number where all are alike."""
+    return str(sizes[0]) if len(set(sizes)) == 1 else _by(sizes)
 
 
 def analysis(found: Data, *, depth: int | None = None) -> RenderableType:
@@ -88,6 +112,8 @@ def _parts(found: Data, depth: int | None) -> Iterator[RenderableType]:
     rows = _folded(found["layers"], depth)
     is_timed = found["machine"] is not None  # times take the place of what they rarely depend on
     extra = [">ms", ">of roofline"] if is_timed else [">parameters"]
+    inputs = (f"{x['name']}: {_by(x['shape'])} {x['dtype']}" for x in found["inputs"])
+    yield Text(f"  {', '.join(inputs)}; {len(found['layers'])} layers", style="dim")
     yield _fitting(
         ["layer", "what", ">output", ">MACs", ">share", ">cone", *extra],
         [
@@ -95,7 +121,7 @@ def _parts(found: Data, depth: int | None) -> Iterator[RenderableType]:
                 _short(row.name, _NAME),
                 _short(row.what, _WHAT),
                 "x".join(map(str, row.layers[-1]["output"][1:])),
-                _count(row.sum("macs")),
+                _macs(row),
                 f"{row.sum('share'):.1%}" if row.sum("macs") else "",
                 _field(row.layers[-1]["cone"]),
                 *(_times(row) if is_timed else [_count(row.sum("parameters"))]),
@@ -116,6 +142,12 @@ def _times(row: Row) -> list[str]:
     return [f"{ms:.3g}", f"{least / ms:.0%}" if ms else ""]
 
 
+def _macs(row: Row) -> str:
+    """Its multiply-accumulates; with a question mark where some cannot be counted."""
+    is_known = all(layer["macs"] is not None for layer in row.layers)
+    return _count(row.sum("macs")) + ("" if is_known else "?")
+
+
 def _count(number: int) -> str:
     return amount(number) if number else ""
 
@@ -130,9 +162,9 @@ def _totals(total: Data) -> Iterator[RenderableType]:
         _bytes(total[key]) for key in ("weight_bytes", "activation_bytes", "peak_bytes")
     )
     yield Text(
-        f"  weights {weights}, activations {every}, at once {peak}; norms work through "
-        f"{amount(total['norm_elements'])} numbers, elementwise work through "
-        f"{amount(total['elementwise_elements'])}"
+        f"  weights {weights}, activations {every}, at once {peak}; beside the MACs "
+        f"{amount(total['norm_elements'])} numbers go\n  through norms, "
+        f"{amount(total['elementwise_elements'])} through elementwise work"
     )
 
 
@@ -156,15 +188,32 @@ def _listening(layers: Sequence[Data]) -> Iterator[RenderableType]:
 
 
 def _findings(findings: Sequence[Data]) -> Iterator[RenderableType]:
+    """What was found, alike at several layers in one row, what saves most first."""
     if not findings:
         return
+    groups: dict[tuple[str, ...], list[Data]] = {}
+    for finding in findings:
+        same = tuple(finding[key] for key in ("what", "rewrite", "status"))
+        groups.setdefault(same, []).append(finding)
     rows = [
-        (_short(f["layer"], _NAME), f["what"], amount(f["saves_macs"] or 0), f["rewrite"])
-        for f in findings[:_FINDINGS_SHOWN]
+        (
+            _where([finding["layer"] for finding in group]),
+            what,
+            amount(sum(finding["saves_macs"] or 0 for finding in group)),
+            f"{rewrite} ({status})",
+        )
+        for (what, rewrite, status), group in groups.items()
     ]
-    yield _fitting(["layer", "what", ">saves MACs", "rewrite"], rows, title="  Findings")
-    if len(findings) > _FINDINGS_SHOWN:
-        yield Text(f"  ... and {len(findings) - _FINDINGS_SHOWN} more (all of them in --json)")
+    yield _fitting(
+        ["layer", "what", ">saves MACs", "rewrite"], rows[:_FINDINGS_SHOWN], title="  Findings"
+    )
+    if len(rows) > _FINDINGS_SHOWN:
+        yield Text(f"  ... and {len(rows) - _FINDINGS_SHOWN} more (all of them in --json)")
+
+
+def _where(layers: Sequence[str]) -> str:
+    more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+    return f"{_short(layers[0], _NAME - len(more))}{more}"
 
 
 def _compared(left: Data, right: Data) -> Iterator[RenderableType]:
@@ -183,17 +232,17 @@ def _compared(left: Data, right: Data) -> Iterator[RenderableType]:
 def _differing(left: Data, right: Data) -> Iterator[RenderableType]:
     sides = [{row.name: row for row in _folded(x["layers"], 1)} for x in (left, right)]
     rows = [
-        (_short(name, _NAME), *(_macs(side.get(name)) for side in sides))
+        (_short(name, _NAME), *(_macs_or_absent(side.get(name)) for side in sides))
         for name in dict.fromkeys(name for side in sides for name in side)
-        if _macs(sides[0].get(name)) != _macs(sides[1].get(name))
+        if _macs_or_absent(sides[0].get(name)) != _macs_or_absent(sides[1].get(name))
     ]
     if rows:
         names = [f">{left['model']}", f">{right['model']}"]
         yield table(["MACs of", *names], rows, title="  Where they differ")
 
 
-def _macs(row: Row | None) -> str:
-    return amount(row.sum("macs")) if row else "-"
+def _macs_or_absent(row: Row | None) -> str:
+    return _macs(row) or "0" if row else "-"
 
 
 def _value(key: str, found: Data) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.errors import ArgumentError
-from convsmith.report.pictures import Pictures
+from convsmith.report.pictures import Pictures, fitted
 
 _PARTS = Path(__file__).with_name("analysis_parts")
 # One script, in this order: what comes later builds on what comes before.
@@ -75,7 +75,7 @@ def _part(name: str) -> str:
 
 def _data_url(found: Mapping[str, Any], path: Path) -> str:
     """The picture as the network would get it: its middle, in the shape of the input."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     shapes = [item["shape"] for item in found["inputs"]]
     shape = next((shape for shape in shapes if len(shape) == 4), None)
@@ -89,7 +89,7 @@ def _data_url(found: Mapping[str, Any], path: Path) -> str:
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     try:
         with Image.open(path) as opened:
-            drawn = ImageOps.fit(ImageOps.exif_transpose(opened).convert("RGB"), size)
+            drawn = fitted(opened, *size)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ArgumentError(f"image {path}: {error}; give a picture file, a PNG or JPEG") from None
     stored = io.BytesIO()

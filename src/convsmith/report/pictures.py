@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
 _MARK = (194, 65, 12)  # the colour of what is seen, as the page has it
 _SMOOTH_QUALITY = 80
@@ -59,6 +60,13 @@ def _heat(weights: np.ndarray) -> str:
     coloured[..., :3] = _MARK
     coloured[..., 3] = weights
     return stored(coloured, "PNG")
+
+
+def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The middle of a picture, as much of it as has these proportions, in this size and colours."""
+    from PIL import ImageOps
+
+    return ImageOps.fit(ImageOps.exif_transpose(picture).convert("RGB"), (width, height))
 
 
 def stored(pixels: np.ndarray, kind: str) -> str:

@@ -11,13 +11,13 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Definition:
-    """How to build a network, without its weights, and what to call it with."""
+    """How to build a network, as a rule without its weights, and what to call it with."""
 
     name: str
     build: Callable[[], nn.Module]
     inputs: Sequence[Any]
     keywords: dict[str, Any] = field(default_factory=dict)
 
-    def model(self) -> nn.Module:
-        with torch.device("meta"):
+    def model(self, device: str = "meta") -> nn.Module:
+        with torch.device(device):
             return self.build().eval()

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "denormals.h"
+
 namespace convsmith {
 namespace {
 
@@ -29,11 +31,13 @@ void parallel_ranges(std::int64_t count, std::int64_t macs_per_item, std::int64_
   const int threads = static_cast<int>(std::min<std::int64_t>({num_threads, count, 1024}));
   if (threads <= 1 || is_small(count, macs_per_item) || is_forked_child || fork_hook != 0 ||
       omp_in_parallel()) {
+    const WithoutDenormals mode;
     run(body, 0, count);
     return;
   }
 #pragma omp parallel num_threads(threads)
   {
+    const WithoutDenormals mode;
     const std::int64_t team = omp_get_num_threads();
     const std::int64_t me = omp_get_thread_num();
     const std::int64_t share = count / team, rest = count % team;

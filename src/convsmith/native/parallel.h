@@ -9,6 +9,7 @@ using RangeBody = void (*)(const void* body, std::int64_t begin, std::int64_t en
 
 // Splits [0, count) into one run of items per thread. Work below a few ten thousand multiply-adds,
 // calls from inside a parallel region and calls in a forked child run in the calling thread.
+// Numbers below the normal ones count as zero meanwhile.
 void parallel_ranges(std::int64_t count, std::int64_t macs_per_item, std::int64_t num_threads,
                      RangeBody run, const void* body) noexcept;
 

@@ -135,6 +135,7 @@ def test_every_digit_of_a_page_is_found_by_its_ink() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_page_of_digits_is_read(convsmith: Callable[..., Any], tmp_path: Path) -> None:
     out = tmp_path / "page"
     code, stdout, stderr = convsmith("scan", "--out", out, "--json")
@@ -144,7 +145,8 @@ def test_the_page_of_digits_is_read(convsmith: Callable[..., Any], tmp_path: Pat
     assert said["found"] == said["digits"] == 100
     # Shown alone, 99 of these are read; the sliding network sees neighbours where crops see zeros.
     assert 90 <= said["right"] <= 100
-    assert Image.open(said["picture"]).size == (1280, 1280)
+    with Image.open(said["picture"]) as picture:
+        assert picture.size == (1280, 1280)
     assert json.loads(convsmith("scan", "--out", out, "--json")[1])["scan"]["computed"] == 0
 
 

@@ -268,7 +268,7 @@ def update(module: fx.GraphModule) -> None:
             value = getattr(runner, node.op)(node.target, args, kwargs)
             if _described(value) != _described(node.meta.get("val")):
                 changed.add(node)
-                node.meta["val"] = value
+            node.meta["val"] = value  # in any case: a new weight was noted as it is, with numbers
             node.meta[_COMPUTED_FROM] = _origin(node)
 
 

@@ -172,7 +172,9 @@ def test_a_chosen_layer_is_shown(opened: Any, dilated: dict[str, Any]) -> None:
     dom = opened(analysis_page(dilated), "layer=1")
     assert dom.rows() == ["0", "0.0", "0.1", "1", "2"]
     assert len(dom.all("tr", **{"class": "chosen"})) == 1
-    assert "called at" in {text for _, text in dom.all("dt")}
+    facts = {text for _, text in dom.all("dt")}
+    assert "kernel size" in facts
+    assert "called at" not in facts  # every line that called it is torch's
 
 
 def test_measured_time_is_a_chart_and_a_column(opened: Any, dilated: dict[str, Any]) -> None:

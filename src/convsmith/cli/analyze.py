@@ -92,7 +92,13 @@ def run(
         html.write_text(page, encoding="utf-8")
     if as_json:
         print_json({"analysis": first, "against": second} if second else first)
-        return
+    else:
+        _show(first, second, depth)
+
+
+def _show(first: dict[str, Any], second: dict[str, Any] | None, depth: int | None) -> None:
+    from convsmith import report
+
     result_console.print(f"\n[bold]{first['model']}[/bold]", highlight=False)
     both = report.analyses(first, second) if second else report.analysis(first, depth=depth)
     result_console.print(both)

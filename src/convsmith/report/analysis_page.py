@@ -56,17 +56,18 @@ def analyses_page(left: Mapping[str, Any], right: Mapping[str, Any]) -> str:
     return _filled("against.html", _SCRIPTS_OF_TWO, {"sides": [left, right]})
 
 
-def _filled(template: str, scripts: Sequence[str], data: Mapping[str, Any]) -> str:
+def _filled(body: str, scripts: Sequence[str], data: Mapping[str, Any]) -> str:
     script = "\n".join(_part(f"{name}.js") for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {
         "@POLICY@": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'",
         "@STYLE@": _part("page.css"),
+        "@BODY@": _part(body).strip(),
         "@SCRIPT@": script,
         "@DATA@": json.dumps(data, allow_nan=False).translate(_ESCAPED),
     }
-    return re.sub("@[A-Z]+@", lambda mark: parts[mark[0]], _part(template))
+    return re.sub("@[A-Z]+@", lambda mark: parts[mark[0]], _part("frame.html"))
 
 
 def _part(name: str) -> str:

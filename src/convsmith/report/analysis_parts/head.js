@@ -28,7 +28,11 @@ function drawTotals() {
     fact("receptive field", "unbounded", "no layer's cone ends");
   }
   const elementwise = amount(total.elementwise_elements);
-  fact("norms", amount(total.norm_elements), `numbers; elementwise ${elementwise}`);
+  if (total.norm_elements) {
+    fact("norms", amount(total.norm_elements), `numbers; elementwise ${elementwise}`);
+  } else {
+    fact("elementwise work", elementwise, "numbers; no norms");
+  }
   found.notes.forEach((note) => at("notes").append(el("li", {}, `• ${note}`)));
 }
 

@@ -143,7 +143,7 @@ def main() -> None:
         title="LeNet-5 slid over a page",
         words=f"A page of {SIDE} x {SIDE} pixels with {DIGITS} digits of MNIST that were held out, "
         f"{windows:,} windows of {WINDOW} x {WINDOW}, {STEP} pixels apart. Their answers differ by "
-        f"{found['largest_difference']:.0e} at most; {right} of the {DIGITS} digits are read right "
+        f"{found['largest_difference']:.1g} at most; {right} of the {DIGITS} digits are read right "
         f"at their place on the page, {found['right_by_itself']} by themselves. In the picture, "
         "places between digits are answered too: the network was never shown what is none.",
         columns=["way", "MACs", "ms"],

@@ -325,6 +325,7 @@ def test_a_page_that_cannot_be_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # it measures every convolution; on a crowded machine that takes longer
 def test_mobilenet_v2_on_imagenet_pictures(
     convsmith: Callable[..., Done], shared_data: Path
 ) -> None:

@@ -31,6 +31,9 @@ inline bool are_kept(std::int64_t floats) { return floats <= second_cache_floats
 // Rows that pass over all panels together: they stay in the second cache.
 constexpr std::int64_t kStripRows = kTileRows * (96 / kTileRows);
 
+// Floats of a line of the caches.
+constexpr std::int64_t kLine = 64 / sizeof(float);
+
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // How [0, count) is cut: into pieces of `size`, a multiple of `unit`, no larger than `most`, and
@@ -68,7 +71,6 @@ struct Ahead {
 
   bool is_empty() const { return rows == 0 && panel_lines == 0; }
 };
-constexpr std::int64_t kLine = 64 / sizeof(float);
 
 // Sums of a few rows by one or two vectors of columns. Loops over it unroll: it lives in registers.
 template <int num_rows, int num_vectors>
@@ -134,17 +136,17 @@ struct Output {
             activation};
   }
 
+  // What the tile will write, and what is added to it.
   template <int num_vectors>
   [[gnu::always_inline]] void fetch(int num_rows) const {
-    for (int r = 0; r < num_rows; ++r) {
-      __builtin_prefetch(y + r * row_pitch, 1);
-      if (num_vectors > 1) __builtin_prefetch(y + r * row_pitch + kLanes, 1);
-    }
+    constexpr int kStep = std::max<int>(kLine / kLanes, 1);  // vectors of a line
+    for (int r = 0; r < num_rows; ++r)
+      for (int v = 0; v < num_vectors; v += kStep)
+        __builtin_prefetch(y + r * row_pitch + v * kLanes, 1);
     if (!residual) return;
-    for (int r = 0; r < num_rows; ++r) {
-      __builtin_prefetch(residual + r * row_pitch);
-      if (num_vectors > 1) __builtin_prefetch(residual + r * row_pitch + kLanes);
-    }
+    for (int r = 0; r < num_rows; ++r)
+      for (int v = 0; v < num_vectors; v += kStep)
+        __builtin_prefetch(residual + r * row_pitch + v * kLanes);
   }
 
   template <class Tile>

@@ -41,7 +41,7 @@ def main() -> None:
         columns=["network", *COLUMNS],
         rows=[cells(row) for row in rows],
         data=rows,
-        picture=bars([row["name"] for row in rows], panels(rows, start=40)),
+        picture=bars([row["name"] for row in rows], panels(rows, start=20)),
     )
 
 

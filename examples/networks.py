@@ -33,7 +33,7 @@ COMMANDS = (
     "googlenet --data digits --size 32 --width 0.25 --epochs 6 --lr 0.002",
     "xception_small --data cifar10 --width 0.25 --epochs 2",
     "mobilenet_v1 --data digits --size 32 --width 0.25 --epochs 6",
-    "mobilenet_v1_vww --data digits --size 32 --epochs 6",
+    "mobilenet_v1_vww --num-classes 10 --data digits --size 32 --epochs 6",
     "mobilenet_v2 --data digits --size 32 --width 0.25 --epochs 6",
     "resnet8 --data cifar10 --epochs 4",
     "resnet20 --data cifar10 --width 0.25 --epochs 4 --lr 0.01",

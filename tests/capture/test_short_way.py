@@ -2,9 +2,11 @@
 """A planned network goes straight to the core only where nothing but itself would notice."""
 
 import copy
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -44,6 +46,17 @@ def test_it_goes_directly_without_gradients(
         assert goes_directly(planned)
         assert goes_directly(planned, X[:, :, ::2].contiguous(memory_format=torch.channels_last))
         torch.testing.assert_close(planned(X), super(Network, planned).__call__(X))
+
+
+def test_a_network_that_went_the_short_way_dies_with_its_last_name() -> None:
+    layers = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU())
+    network = cs.optimize(layers.eval(), X, timing=False).model
+    with torch.no_grad():
+        network(X)
+    gone = ref(network)
+    del network
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_network_without_chains_has_no_short_way() -> None:

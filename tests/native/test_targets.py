@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import convsmith
 from convsmith import native
@@ -63,6 +64,13 @@ def test_a_core_that_was_not_built_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     missing, why = core._load()
     assert missing is None
     assert "convsmith.native._core" in why
+
+
+def test_an_older_torch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "__dlpack_c_exchange_api__", None, raising=False)
+    missing, why = core._load()
+    assert missing is None
+    assert "has no table of DLPack 1; 2.10 has it" in why
 
 
 EXACT = """

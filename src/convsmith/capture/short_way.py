@@ -10,7 +10,9 @@ layer.
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from sys import intern
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, fx
@@ -19,6 +21,7 @@ from torch.utils import _pytree as pytree
 
 from convsmith import native
 from convsmith.native.chains import Program, Step, chain_kernels, chain_of, each_bias, is_chain
+from convsmith.native.core import look_up
 
 
 def short_way(network: fx.GraphModule) -> Callable[..., Any]:
@@ -90,15 +93,17 @@ def _direct(
     """The run as a function of what it reads from outside."""
     numbers = {value: number for number, value in enumerate((*inputs, *run))}
     calls: list[Any] = [node.args for node in run]
-    find_weights = [_finder(network, weight) for call in calls for weight in call[1]]
-    find_biases = [_finder(network, bias) for call in calls for bias in each_bias(call[2], call[4])]
+    weight_paths = tuple(_path(weight) for call in calls for weight in call[1])
+    bias_paths = tuple(_path(bias) for call in calls for bias in each_bias(call[2], call[4]))
     steps = [_step(network, call, numbers) for call in calls]
     wanted = [numbers[node] for node in outputs]
     program = Program(steps, len(inputs), wanted)
+    alive = ref(network)  # which would otherwise be kept by its own short way
 
     def convolutions(*values: Tensor) -> Sequence[Tensor]:
-        weights = [find() for find in find_weights]
-        biases = [find() for find in find_biases]
+        owner = alive()
+        assert owner is not None  # it is being called
+        weights, biases = look_up(owner, weight_paths), look_up(owner, bias_paths)
         if program.serves(values):
             return program(values, weights, biases)
         return by_operators(values, weights, biases)
@@ -127,22 +132,14 @@ def _direct(
 
 def _step(network: fx.GraphModule, call: Sequence[Any], numbers: dict[fx.Node, int]) -> Step:
     x, weights, _, residual, _, *options, name = call
-    shapes = tuple(tuple(_finder(network, weight)().shape) for weight in weights)
+    found = look_up(network, tuple(map(_path, weights)))
+    shapes = tuple(tuple(weight.shape) for weight in found)
     chain = chain_of(shapes, *map(tuple, options), residual is not None)
     return Step(
         chain_kernels()[name], chain, numbers[x], None if residual is None else numbers[residual]
     )
 
 
-def _finder(network: fx.GraphModule, node: fx.Node | None) -> Callable[[], Any]:
-    """A function that looks a tensor up in the network as it is when called."""
-    *path, leaf = str(node.target).split(".") if node is not None else ("",)
-
-    def find() -> Any:
-        owner: Any = network
-        for part in path:
-            owner = owner._modules[part]
-        tensor = owner._parameters.get(leaf)
-        return owner._buffers[leaf] if tensor is None else tensor
-
-    return find if node is not None else lambda: None
+def _path(node: fx.Node | None) -> tuple[str, ...]:
+    """Where a tensor lies in the network; () for none."""
+    return () if node is None else tuple(map(intern, str(node.target).split(".")))

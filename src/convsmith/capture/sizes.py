@@ -153,6 +153,8 @@ class Contract:
         """
         for item, leaf in zip(self.inputs, leaves, strict=True):
             _check_leaf(item, leaf)
+        if not self.guards:
+            return
         shapes = {
             item.name: tuple(leaf.shape)
             for item, leaf in zip(self.inputs, leaves, strict=True)
@@ -169,8 +171,6 @@ class Contract:
 
     def broken_by(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
         """The first guard that does not hold for inputs of these shapes."""
-        if not self.guards:
-            return None
         if all(isinstance(size, int) for shape in shapes.values() for size in shape):
             return _first_broken(self.guards, tuple(shapes.items()))
         # Symbolic sizes, while the network is itself captured: each answer becomes torch's guard.

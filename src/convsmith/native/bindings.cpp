@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The border to Python: integers in, a status out. Tensors never cross it.
+// The border to Python: integers in, a status out. Tensors never cross it to be computed with.
 #include <nanobind/nanobind.h>
 #include <omp.h>
 
@@ -10,6 +10,7 @@
 
 #include "dispatch.h"
 #include "pages.h"
+#include "tensors.h"
 
 namespace nb = nanobind;
 using namespace convsmith;
@@ -96,6 +97,10 @@ NB_MODULE(_core, m) {
   m.def("run", &run);
   m.def("run_rows", &run_rows);
   m.def("sampled_fingerprints", &sampled_fingerprints);
+  m.def("use_dlpack_table", &use_dlpack_table);
+  m.def("layouts", &layouts);
+  m.def("states", &states);
+  m.def("look_up", &look_up);
   m.def("ask_for_huge_pages", &ask_for_huge_pages);
   m.def("target_names", &target_names, nb::arg("only_supported"));
   m.def("kernel_names", &kernel_names);

@@ -25,9 +25,13 @@ def _load() -> tuple[ModuleType | None, str]:
     if os.environ.get("CONVSMITH_NATIVE") == "0":
         return None, "switched off by CONVSMITH_NATIVE=0"
     try:
-        return import_module("convsmith.native._core"), ""
+        core = import_module("convsmith.native._core")
     except ImportError as error:  # not built, or without its OpenMP runtime
         return None, str(error)
+    table = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if table is None or not core.use_dlpack_table(table):
+        return None, f"torch {torch.__version__} has no table of DLPack 1; 2.10 has it"
+    return core, ""
 
 
 def _choose_target(core: ModuleType, wanted: str | None) -> None:
@@ -105,6 +109,31 @@ def run_rows(rows: "array[int]") -> None:
         index, length = rows[begin - 2 : begin]
         integers = tuple(rows[begin : begin + length - 1])
         raise _refusal(list(_INDEX)[index], integers, status)
+
+
+def layouts(tensors: list[torch.Tensor]) -> bytes:
+    """Device, dtype, sizes and strides of each; equal where all of these are."""
+    assert _core is not None  # the caller has asked `available`
+    found: bytes = _core.layouts(tensors)
+    return found
+
+
+def states(tensors: list[torch.Tensor | None]) -> bytes:
+    """The layouts with addresses and version counters: equal while torch counts no change."""
+    assert _core is not None  # the caller has asked `available`
+    found: bytes = _core.states(tensors)
+    return found
+
+
+def look_up(module: torch.nn.Module, paths: tuple[tuple[str, ...], ...]) -> list[Any]:
+    """Parameters or buffers of a module as they are now, by their paths of names; None for ().
+
+    Raises:
+        KeyError: if one is not there any more.
+    """
+    assert _core is not None  # the caller has asked `available`
+    found: list[Any] = _core.look_up(module, paths)
+    return found
 
 
 def sampled_fingerprints(addresses_and_counts: "array[int]") -> int:

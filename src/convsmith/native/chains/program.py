@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from convsmith.errors import ArgumentError, ShapeError
-from convsmith.native.chains.axes import as_images, image_shape, with_axes
+from convsmith.native.chains.axes import as_images, image_shape
 from convsmith.native.chains.chain import Chain
 from convsmith.native.chains.kernel import ChainKernel, Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.chains.shelf import Shelf
-from convsmith.native.core import index_of, run_rows, sampled_fingerprints
+from convsmith.native.core import index_of, layouts, run_rows, sampled_fingerprints, states
 from convsmith.native.layout import CHANNELS_LAST
 from convsmith.native.pages import new_memory, side_by_side
 
@@ -57,8 +57,11 @@ class _Ready:
     patches: Sequence[tuple[int, int]]  # (place in rows, which of the inputs and results)
     results: Sequence[tuple[Ints, Ints]]  # shape and strides
     memory: Tensor
+    laid_anew: frozenset[int]  # inputs that a kernel reads in channels last alone
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        if self.laid_anew:
+            inputs = [_laid_last(x) if i in self.laid_anew else x for i, x in enumerate(inputs)]
         results = [torch.empty_strided(shape, strides) for shape, strides in self.results]
         addresses = [t.data_ptr() for t in (*inputs, *results)]
         for place, which in self.patches:
@@ -71,7 +74,7 @@ class _Ready:
 class _Packed:
     """The weights as the kernels read them, what they were made from, and rows that name them."""
 
-    state: Sequence[object]
+    state: bytes | None  # None where a bias is read through a copy, which is made at every call
     samples: "array[int]"  # (address, count) of each weight that lies without gaps
     fingerprint: int
     addresses: Sequence[Sequence[int]]  # of each step: weight, bias, weight, bias, ...
@@ -81,7 +84,7 @@ class _Packed:
         default_factory=lambda: Shelf(most=_MOST_KEPT, most_bytes=_MOST_BYTES)
     )
 
-    def is_fresh(self, state: Sequence[object]) -> bool:
+    def is_fresh(self, state: bytes) -> bool:
         return self.state == state and self.fingerprint == sampled_fingerprints(self.samples)
 
 
@@ -99,7 +102,7 @@ class Program:
     def __init__(self, steps: Sequence[Step], num_inputs: int, outputs: Sequence[int]) -> None:
         self.steps, self.num_inputs, self.outputs = tuple(steps), num_inputs, tuple(outputs)
         self._packed: _Packed | None = None
-        self._served: set[tuple[Ints, ...]] = set()
+        self._served: set[bytes] = set()
         # Inputs that have to lie in channels last, without gaps.
         self._laid_last = {step.residual for step in steps} | {
             step.x for step in steps if not step.kernel.takes_any_strides
@@ -131,27 +134,27 @@ class Program:
                 f"convolutions: {len(inputs)} inputs were given to chains that read "
                 f"{self.num_inputs}; give a residual just where the chain has one."
             )
-        packed, state = self._packed, _state(weights, biases)
+        packed, state = self._packed, states([*weights, *biases])
         if packed is None or not packed.is_fresh(state):
             packed = self._packed = self._pack(state, weights, biases)
-        inputs = [as_images(x) for x in inputs]
-        inputs = [_laid_last(x) if i in self._laid_last else x for i, x in enumerate(inputs)]
-        key = (torch.get_num_threads(), *((x.shape, x.stride()) for x in inputs))
+        key = torch.get_num_threads(), layouts([*inputs])
         ready = packed.ready.take(key) or self._prepare(packed, inputs)
-        results = [
-            with_axes(y, axes) for y, axes in zip(ready.run(inputs), packed.axes, strict=True)
-        ]
+        results = ready.run(inputs)
         packed.ready.put(key, ready, ready.memory.nbytes)
         return results
 
     def serves(self, inputs: Sequence[Tensor]) -> bool:
         """Whether every kernel computes its chain at these sizes, and in this dtype."""
-        shapes = tuple(image_shape(x.shape) for x in inputs)
-        if shapes not in self._served:
-            values = self._shapes(shapes)
-            if all(step.kernel.serves(step.chain, values[step.x]) for step in self.steps):
-                self._served.add(shapes)
-        return shapes in self._served and all(x.dtype is torch.float32 for x in inputs)
+        key = layouts([*inputs])
+        if key in self._served:
+            return True
+        values = self._shapes([image_shape(x.shape) for x in inputs])
+        serves = all(x.dtype is torch.float32 for x in inputs) and all(
+            step.kernel.serves(step.chain, values[step.x]) for step in self.steps
+        )
+        if serves:
+            self._served.add(key)
+        return serves
 
     def _shapes(self, inputs: Sequence[Ints]) -> list[Ints]:
         """The shapes of all values."""
@@ -161,7 +164,7 @@ class Program:
         return shapes
 
     def _pack(
-        self, state: Sequence[object], weights: Sequence[Tensor], biases: Sequence[Tensor | None]
+        self, state: bytes, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
     ) -> _Packed:
         packed_weights: list[Sequence[Tensor]] = []
         packed_biases: list[list[Tensor | None]] = []
@@ -183,11 +186,20 @@ class Program:
         samples = array("q", [number for w in dense for number in (w.data_ptr(), w.numel())])
         fingerprint = sampled_fingerprints(samples)
         wanted = [axes[value - self.num_inputs] for value in self.outputs]
-        return _Packed(state, samples, fingerprint, addresses, wanted, kept)
+        read_in_place = all(b is None or b.is_contiguous() for b in biases)
+        kept_state = state if read_in_place else None
+        return _Packed(kept_state, samples, fingerprint, addresses, wanted, kept)
 
     def _prepare(self, packed: _Packed, inputs: Sequence[Tensor]) -> _Ready:
-        shapes = self._shapes([tuple(x.shape) for x in inputs])
-        strides = [x.stride() for x in inputs] + [_strides(s) for s in shapes[self.num_inputs :]]
+        images = [as_images(x) for x in inputs]
+        shapes = self._shapes([tuple(x.shape) for x in images])
+        strides = [_strides(shape) for shape in shapes]
+        laid_anew = set()
+        for i, x in enumerate(images):
+            if i not in self._laid_last:
+                strides[i] = x.stride()
+            elif x.stride() != strides[i]:
+                laid_anew.add(i)
         given = {
             value: which for which, value in enumerate((*range(self.num_inputs), *self.outputs))
         }
@@ -214,7 +226,11 @@ class Program:
             add(step.residual)
             add(number)
             rows.extend((*integers, torch.get_num_threads()))
-        return _Ready(rows, patches, [(shapes[v], strides[v]) for v in self.outputs], memory)
+        results = [
+            (_of_axes(shapes[v], axes), _of_axes(strides[v], axes))
+            for v, axes in zip(self.outputs, packed.axes, strict=True)
+        ]
+        return _Ready(rows, patches, results, memory, frozenset(laid_anew))
 
     def _lifetimes(self, shapes: Sequence[Ints], given: Container[int]) -> Iterator[Lifetime]:
         """Of what lies in the program's own memory: each value from its step to the last reader."""
@@ -242,26 +258,15 @@ def _strides(shape: Ints) -> Ints:
     return (h * w * c, 1, w * c, c)
 
 
+def _of_axes(of_images: Ints, number: int) -> Ints:
+    """A shape or strides without the spatial axes that the result does not have."""
+    return of_images[:2] + of_images[6 - number :]
+
+
 def _laid_last(x: Tensor) -> Tensor:
-    strides = _strides(tuple(x.shape))
-    if x.stride() == strides:
-        return x
-    return torch.empty_strided(x.shape, strides).copy_(x)
-
-
-def _state(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[object]:
-    state: list[object] = []
-    for w in weights:
-        version = 0 if w.is_inference() else w._version
-        state.append((w.data_ptr(), version, w.shape, w.stride()))
-    for b in biases:
-        if b is None:
-            state.append(None)
-        elif b.stride() == (1,):
-            state.append((b.data_ptr(), b.shape, b.dtype))
-        else:
-            state.append(object())  # read through a copy, which is made anew each time
-    return state
+    images = as_images(x)
+    shape = tuple(images.shape)
+    return torch.empty_strided(shape, _strides(shape)).copy_(images)
 
 
 def _check(chain: Chain, weights_and_biases: Sequence[tuple[Tensor, Tensor | None]]) -> None:

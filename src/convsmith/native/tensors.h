@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What torch's tensors say of themselves, asked through DLPack's table of C functions: a call from
+// Python for each address, size and stride of a network's weights costs as much as a layer.
+#pragma once
+#include <nanobind/nanobind.h>
+
+namespace convsmith {
+
+// The table that `torch.Tensor.__dlpack_c_exchange_api__` holds. True if this core understands it;
+// none of the functions below may be called before.
+bool use_dlpack_table(nanobind::handle capsule);
+
+// Device, dtype, sizes and strides of tensors, as bytes: equal where all of these are.
+nanobind::bytes layouts(nanobind::list tensors);
+
+// The same with the addresses and version counters: equal only while torch counts no change.
+// An entry may be None.
+nanobind::bytes states(nanobind::list tensors);
+
+// The parameters or buffers of a module at these paths of names, as they are now; None for ().
+// KeyError where there is none.
+nanobind::list look_up(nanobind::handle module, nanobind::tuple paths);
+
+}  // namespace convsmith

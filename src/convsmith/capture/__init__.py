@@ -8,12 +8,12 @@ from convsmith.capture.chains import spell_out as spell_out
 from convsmith.capture.chains import spelt_out as spelt_out
 from convsmith.capture.exporting import capture as capture
 from convsmith.capture.graph import Captured as Captured
-from convsmith.capture.graph import arguments as arguments
-from convsmith.capture.graph import module_path as module_path
-from convsmith.capture.graph import source_line as source_line
 from convsmith.capture.graph import weight_of as weight_of
 from convsmith.capture.loading import load as load
 from convsmith.capture.network import Network as Network
+from convsmith.capture.nodes import arguments as arguments
+from convsmith.capture.nodes import module_path as module_path
+from convsmith.capture.nodes import source_line as source_line
 from convsmith.capture.operators import purpose_of as purpose_of
 from convsmith.capture.saving import save as save
 from convsmith.capture.sizes import Contract as Contract

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from convsmith.capture.graph import arguments, module_path, overload, source_line
+from convsmith.capture.nodes import arguments, module_path, overload, source_line
 from convsmith.errors import CaptureError
 
 aten = torch.ops.aten

@@ -11,8 +11,8 @@ from torch.utils import _pytree as pytree
 
 from convsmith.capture import operators
 from convsmith.capture.encoding import DTYPES, encode, encode_structure, name_in
-from convsmith.capture.graph import arguments, module_path, overload
 from convsmith.capture.network import Network
+from convsmith.capture.nodes import arguments, module_path, overload
 from convsmith.capture.record import FORMAT, VERSION
 from convsmith.capture.sizes import Input
 from convsmith.errors import UnsupportedError

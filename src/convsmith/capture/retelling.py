@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import fx
 
-from convsmith.capture.graph import module_path
 from convsmith.capture.network import Network
+from convsmith.capture.nodes import module_path
 
 # The path of a module, where the user's own code called it, and the number of the chain that the
 # node was spelt out from, as far as they are known.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The short way through a planned network: its chains of convolutions without torch's dispatcher.
 
-The graph's own code is made a second time with each run of `convsmith::convolutions` replaced by
-one call into the core. Weights are looked up in the live network at every call, so that assigning,
-loading or moving them is seen; nothing is looked up by `getattr`, which costs more than a small
-layer.
+The graph's own code is made a second time with each run of `convsmith::convolutions`, and of what
+lies between them (passes.py), replaced by one call into the core. Weights are looked up in the live
+network at every call, so that assigning, loading or moving them is seen; nothing is looked up by
+`getattr`, which costs more than a small layer.
 """
 
 import operator
@@ -14,13 +14,22 @@ from sys import intern
 from typing import Any
 from weakref import ref
 
-import torch
 from torch import Tensor, fx
 from torch.fx.graph import _PyTreeCodeGen
 from torch.utils import _pytree as pytree
 
 from convsmith import native
-from convsmith.native.chains import Program, Step, chain_kernels, chain_of, each_bias, is_chain
+from convsmith.capture.nodes import overload
+from convsmith.capture.passes import can_join, is_swallowed, pass_of
+from convsmith.native.chains import (
+    ChainStep,
+    Program,
+    Step,
+    chain_kernels,
+    chain_of,
+    each_bias,
+    is_chain,
+)
 from convsmith.native.core import look_up
 
 
@@ -58,21 +67,33 @@ def _structured(
 
 
 def _runs(graph: fx.Graph) -> Iterator[list[fx.Node]]:
-    """Chains that follow each other with nothing between that computes."""
+    """Chains that follow each other, and what a program can take along between them."""
+    tensors = dict.fromkeys(filter(_is_tensor, graph.nodes), 0)
     run: list[fx.Node] = []
     for node in graph.nodes:
-        if is_chain(node) and native.available() and node.args[-1] in chain_kernels():
+        if _is_chain(node) or can_join(node, run, tensors):
             run.append(node)
-        elif run and node.op not in ("get_attr", "placeholder"):
-            yield run
+        elif node.op not in ("get_attr", "placeholder"):
+            if any(map(_is_chain, run)):
+                yield run
             run = []
 
 
+def _is_chain(node: fx.Node) -> bool:
+    return is_chain(node) and native.available() and node.args[-1] in chain_kernels()
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    if node.op == "placeholder":
+        return True
+    called = overload(node)
+    return called is not None and [str(r.type) for r in called._schema.returns] == ["Tensor"]
+
+
 def _replace(network: fx.GraphModule, graph: fx.Graph, run: list[fx.Node]) -> None:
-    reads: list[Any] = [value for node in run for value in (node.args[0], node.args[3])]
-    inputs = list(dict.fromkeys(v for v in reads if v is not None and v not in run))
     inside = set(run)
     outputs = [node for node in run if not inside.issuperset(node.users)]
+    inputs = list(dict.fromkeys(v for node in run for v in _values(node) if v not in inside))
     direct = _direct(network, run, inputs, outputs)
     with graph.inserting_after(run[-1]):
         results = graph.call_function(direct, tuple(inputs))
@@ -84,6 +105,14 @@ def _replace(network: fx.GraphModule, graph: fx.Graph, run: list[fx.Node]) -> No
         graph.erase_node(node)
 
 
+def _values(node: fx.Node) -> list[fx.Node]:
+    """What a node of a run reads, but for weights."""
+    if not is_chain(node):
+        return node.all_input_nodes
+    x, residual = node.args[0], node.args[3]
+    return [value for value in (x, residual) if isinstance(value, fx.Node)]
+
+
 def _direct(
     network: fx.GraphModule,
     run: list[fx.Node],
@@ -91,53 +120,73 @@ def _direct(
     outputs: list[fx.Node],
 ) -> Callable[..., Sequence[Tensor]]:
     """The run as a function of what it reads from outside."""
-    numbers = {value: number for number, value in enumerate((*inputs, *run))}
-    calls: list[Any] = [node.args for node in run]
-    weight_paths = tuple(_path(weight) for call in calls for weight in call[1])
-    bias_paths = tuple(_path(bias) for call in calls for bias in each_bias(call[2], call[4]))
-    steps = [_step(network, call, numbers) for call in calls]
-    wanted = [numbers[node] for node in outputs]
-    program = Program(steps, len(inputs), wanted)
+    steps, numbers = _steps(network, run, inputs)
+    chains: list[Any] = [node.args for node in run if is_chain(node)]
+    pairs = [p for call in chains for p in zip(call[1], each_bias(call[2], call[4]), strict=True)]
+    paths = tuple(_path(tensor) for pair in pairs for tensor in pair)
+    program = Program(steps, len(inputs), [numbers[node] for node in outputs])
+    by_operators = _by_operators(run, inputs, outputs)
     alive = ref(network)  # which would otherwise be kept by its own short way
 
     def convolutions(*values: Tensor) -> Sequence[Tensor]:
         owner = alive()
         assert owner is not None  # it is being called
-        weights, biases = look_up(owner, weight_paths), look_up(owner, bias_paths)
         if program.serves(values):
-            return program(values, weights, biases)
-        return by_operators(values, weights, biases)
-
-    def by_operators(
-        values: Sequence[Tensor], weights: list[Tensor], biases: list[Tensor | None]
-    ) -> list[Tensor]:
-        known, at = list(values), 0
-        for step, (_, _, _, _, has_bias, *arguments) in zip(steps, calls, strict=True):
-            end = at + len(has_bias)
-            known.append(
-                torch.ops.convsmith.convolutions(
-                    known[step.x],
-                    weights[at:end],
-                    [bias for bias in biases[at:end] if bias is not None],
-                    None if step.residual is None else known[step.residual],
-                    has_bias,
-                    *arguments,
-                )
-            )
-            at = end
-        return [known[number] for number in wanted]
+            found = look_up(owner, paths)
+            return program(values, found[::2], found[1::2])
+        return by_operators(owner, values)
 
     return convolutions
 
 
-def _step(network: fx.GraphModule, call: Sequence[Any], numbers: dict[fx.Node, int]) -> Step:
+def _steps(
+    network: fx.GraphModule, run: Sequence[fx.Node], inputs: Sequence[fx.Node]
+) -> tuple[list[Step], dict[fx.Node, int]]:
+    """What a program does for a run, and the numbers of its values."""
+    numbers = {value: number for number, value in enumerate(inputs)}
+    steps: list[Step] = []
+    for node in run:
+        if is_chain(node):
+            step: Step | None = _chain_step(network, node.args, numbers)
+        elif is_swallowed(node, numbers):
+            continue
+        else:
+            step = pass_of(node, numbers)
+        assert step is not None  # a run has no others
+        numbers[node] = len(inputs) + len(steps)
+        steps.append(step)
+    return steps, numbers
+
+
+def _chain_step(
+    network: fx.GraphModule, call: Sequence[Any], numbers: dict[fx.Node, int]
+) -> ChainStep:
     x, weights, _, residual, _, *options, name = call
     found = look_up(network, tuple(map(_path, weights)))
     shapes = tuple(tuple(weight.shape) for weight in found)
     chain = chain_of(shapes, *map(tuple, options), residual is not None)
-    return Step(
-        chain_kernels()[name], chain, numbers[x], None if residual is None else numbers[residual]
-    )
+    added = None if residual is None else numbers[residual]
+    return ChainStep(chain_kernels()[name], chain, numbers[x], added)
+
+
+def _by_operators(
+    run: Sequence[fx.Node], inputs: Sequence[fx.Node], outputs: Sequence[fx.Node]
+) -> Callable[[fx.GraphModule, Sequence[Tensor]], list[Tensor]]:
+    """The run as the graph has it, for sizes that the program does not serve."""
+    calls = [(node, node.target, node.args, node.kwargs) for node in run]
+
+    def by_operators(owner: fx.GraphModule, values: Sequence[Tensor]) -> list[Tensor]:
+        known: dict[fx.Node, Any] = dict(zip(inputs, values, strict=True))
+
+        def value(node: fx.Node) -> Any:
+            return known[node] if node in known else look_up(owner, (_path(node),))[0]
+
+        for node, target, args, kwargs in calls:
+            assert callable(target)
+            known[node] = target(*fx.node.map_arg(args, value), **fx.node.map_arg(kwargs, value))
+        return [known[node] for node in outputs]
+
+    return by_operators
 
 
 def _path(node: fx.Node | None) -> tuple[str, ...]:

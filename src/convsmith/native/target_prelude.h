@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <initializer_list>
 #include <numeric>
 #include <type_traits>

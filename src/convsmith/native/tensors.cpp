@@ -60,26 +60,44 @@ nb::bytes describe_all(nb::list tensors, Say what) {
   return nb::bytes(all.data(), all.size() * sizeof(std::int64_t));
 }
 
-// Borrowed, or null.
+// Borrowed from a table of a module, which keeps it; null if it is not there.
 PyObject* entry(nb::handle owner, const Name& table, nb::handle name) {
   const nb::object names = attribute(owner, table);
-  return PyDict_GetItem(names.ptr(), name.ptr());  // whoever owns the table keeps the entry
+  PyObject* found = PyDict_GetItem(names.ptr(), name.ptr());
+  return found == Py_None ? nullptr : found;
 }
 
-nb::handle entry_of_module(nb::handle owner, nb::handle name) {
-  static const Name parameters("_parameters"), buffers("_buffers");
-  PyObject* found = entry(owner, parameters, name);
-  if (found == nullptr || found == Py_None) found = entry(owner, buffers, name);
-  if (found == nullptr || found == Py_None) throw nb::key_error(nb::str(name).c_str());
-  return found;
-}
+[[noreturn]] void missing(nb::handle name) { throw nb::key_error(nb::str(name).c_str()); }
 
-nb::handle submodule(nb::handle owner, nb::handle name) {
-  static const Name modules("_modules");
-  PyObject* found = entry(owner, modules, name);
-  if (found == nullptr) throw nb::key_error(nb::str(name).c_str());
-  return found;
-}
+// The modules on the way to a tensor. Neighbours of a network share most of it, and each module on
+// it comes from memory.
+class Way {
+ public:
+  explicit Way(nb::handle module) : owners_{module.ptr()} {}
+
+  nb::handle follow(const nb::tuple& names) {
+    static const Name modules("_modules"), parameters("_parameters"), buffers("_buffers");
+    const std::size_t last = names.size() - 1;
+    std::size_t depth = 0;
+    while (depth < last && depth < names_.size() && names_[depth] == nb::handle(names[depth]).ptr())
+      ++depth;
+    owners_.resize(depth + 1);
+    names_.resize(depth);
+    for (; depth < last; ++depth) {
+      PyObject* found = entry(owners_.back(), modules, names[depth]);
+      if (found == nullptr) missing(names[depth]);
+      owners_.push_back(found);
+      names_.push_back(nb::handle(names[depth]).ptr());
+    }
+    PyObject* found = entry(owners_.back(), parameters, names[last]);
+    if (found == nullptr) found = entry(owners_.back(), buffers, names[last]);
+    if (found == nullptr) missing(names[last]);
+    return found;
+  }
+
+ private:
+  std::vector<PyObject*> owners_, names_;  // one owner more; equal names are the same object
+};
 
 }  // namespace
 
@@ -98,15 +116,13 @@ nb::bytes states(nb::list tensors) { return describe_all(tensors, Say::state); }
 
 nb::list look_up(nb::handle module, nb::tuple paths) {
   nb::list found;
+  Way way(module);
   for (nb::handle path : paths) {
     const auto names = nb::borrow<nb::tuple>(path);
-    if (names.size() == 0) {
+    if (names.size() == 0)
       found.append(nb::none());
-      continue;
-    }
-    nb::handle owner = module;
-    for (std::size_t i = 0; i + 1 < names.size(); ++i) owner = submodule(owner, names[i]);
-    found.append(entry_of_module(owner, names[names.size() - 1]));
+    else
+      found.append(way.follow(names));
   }
   return found;
 }

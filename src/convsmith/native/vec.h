@@ -69,6 +69,24 @@ inline void store_quads(float* const* to, Vec v) {
   for (int q = 0; q < CONVSMITH_LANES / 4; ++q) *reinterpret_cast<Quad*>(to[4 * q]) = quads[q];
 }
 
+// Vector `which` of three channels laid pixel by pixel: r0 g0 b0 r1 g1 b1 ...
+template <int which, int... lane>
+inline Vec interleaved(Vec r, Vec g, Vec b, std::integer_sequence<int, lane...>) {
+  constexpr int n = CONVSMITH_LANES;
+  const Vec two = __builtin_shufflevector(
+      r, g, ((which * n + lane) / 3 + ((which * n + lane) % 3 == 1 ? n : 0))...);
+  return __builtin_shufflevector(
+      two, b, ((which * n + lane) % 3 == 2 ? n + (which * n + lane) / 3 : lane)...);
+}
+
+// kLanes pixels of three channels, to 3 * kLanes floats.
+inline void interleave(Vec r, Vec g, Vec b, float* to) {
+  constexpr std::make_integer_sequence<int, CONVSMITH_LANES> lanes{};
+  store(to, interleaved<0>(r, g, b, lanes));
+  store(to + kLanes, interleaved<1>(r, g, b, lanes));
+  store(to + 2 * kLanes, interleaved<2>(r, g, b, lanes));
+}
+
 inline Vec broadcast(float value) { return value - Vec{}; }
 
 // The first `count` lanes, or all of them; the others read as zero and are not written.

@@ -15,7 +15,7 @@ import convsmith.convs
 from convsmith import native
 from convsmith.errors import ArgumentError, NativeError, ShapeError
 from convsmith.geometry import Geometry
-from convsmith.native.chains import Chain, Program, Stage, Step, chain_kernels
+from convsmith.native.chains import Chain, ChainStep, Program, Stage, Step, chain_kernels
 from convsmith.native.chains import program as module
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.chains.shelf import Shelf
@@ -35,7 +35,7 @@ def step(size: int, x: int, residual: int | None = None, name: str = "direct") -
         in_channels=6, out_channels=6, kernel_size=(size, size), padding=((size // 2,) * 2,) * 2
     )
     chain = Chain((Stage(geometry, "relu"),), has_residual=residual is not None)
-    return Step(chain_kernels()[name], chain, x, residual)
+    return ChainStep(chain_kernels()[name], chain, x, residual)
 
 
 # A block: 3 = f(0), 4 = g(3), 5 = h(4) + 0; then 6 = f(5) + 1 beside the unused input 2.

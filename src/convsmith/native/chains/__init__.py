@@ -22,7 +22,11 @@ from convsmith.native.chains.op import each_stage as each_stage
 from convsmith.native.chains.op import has_chains as has_chains
 from convsmith.native.chains.op import is_chain as is_chain
 from convsmith.native.chains.op import options_of as options_of
+from convsmith.native.chains.passes import Add as Add
+from convsmith.native.chains.passes import Concat as Concat
+from convsmith.native.chains.passes import Pool as Pool
 from convsmith.native.chains.program import Program as Program
-from convsmith.native.chains.program import Step as Step
 from convsmith.native.chains.running import ChainCall as ChainCall
 from convsmith.native.chains.running import run_chain as run_chain
+from convsmith.native.chains.steps import ChainStep as ChainStep
+from convsmith.native.chains.steps import Step as Step

@@ -14,7 +14,7 @@ is always seen, and so is a write to a whole tensor that passes its counters by
 from array import array
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -22,9 +22,10 @@ from torch import Tensor
 from convsmith.errors import ArgumentError, ShapeError
 from convsmith.native.chains.axes import as_images, image_shape
 from convsmith.native.chains.chain import Chain
-from convsmith.native.chains.kernel import ChainKernel, Ints
+from convsmith.native.chains.kernel import Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.chains.shelf import Shelf
+from convsmith.native.chains.steps import Address, ChainStep, Step
 from convsmith.native.core import index_of, layouts, run_rows, sampled_fingerprints, states
 from convsmith.native.layout import CHANNELS_LAST
 from convsmith.native.pages import new_memory, side_by_side
@@ -35,18 +36,6 @@ _LAST = CHANNELS_LAST[4]
 # at once, and so many bytes of memory in all. Beyond, the page faults of fresh memory disappear
 # beside what is computed in it.
 _MOST_KEPT, _MOST_BYTES = 8, 256 << 20
-
-
-class Step(NamedTuple):
-    """One chain of a program.
-
-    The program's values are numbered: its inputs first, then the result of each step.
-    """
-
-    kernel: ChainKernel
-    chain: Chain
-    x: int
-    residual: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,6 @@ class _Packed:
     samples: "array[int]"  # (address, count) of each weight that lies without gaps
     fingerprint: int
     addresses: Sequence[Sequence[int]]  # of each step: weight, bias, weight, bias, ...
-    axes: Sequence[int]  # of each output
     kept: Sequence[Tensor]  # whose addresses these are
     ready: Shelf[_Ready] = field(
         default_factory=lambda: Shelf(most=_MOST_KEPT, most_bytes=_MOST_BYTES)
@@ -104,9 +92,7 @@ class Program:
         self._packed: _Packed | None = None
         self._served: set[bytes] = set()
         # Inputs that have to lie in channels last, without gaps.
-        self._laid_last = {step.residual for step in steps} | {
-            step.x for step in steps if not step.kernel.takes_any_strides
-        }
+        self._laid_last = {value for step in steps for value in step.reads_last}
 
     def __call__(
         self,
@@ -148,34 +134,26 @@ class Program:
         key = layouts([*inputs])
         if key in self._served:
             return True
-        values = self._shapes([image_shape(x.shape) for x in inputs])
-        serves = all(x.dtype is torch.float32 for x in inputs) and all(
-            step.kernel.serves(step.chain, values[step.x]) for step in self.steps
-        )
-        if serves:
-            self._served.add(key)
-        return serves
-
-    def _shapes(self, inputs: Sequence[Ints]) -> list[Ints]:
-        """The shapes of all values."""
-        shapes = list(inputs)
+        if any(x.dtype is not torch.float32 for x in inputs):
+            return False
+        shapes, axes = [image_shape(x.shape) for x in inputs], [x.dim() for x in inputs]
         for step in self.steps:
-            shapes.append(step.chain.output_shape(shapes[step.x]))
-        return shapes
+            if not step.serves(shapes, axes):
+                return False
+            shapes.append(step.output_shape(shapes))
+            axes.append(step.output_axes(axes))
+        self._served.add(key)
+        return True
 
     def _pack(
         self, state: bytes, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
     ) -> _Packed:
         packed_weights: list[Sequence[Tensor]] = []
         packed_biases: list[list[Tensor | None]] = []
-        axes = []
         theirs = zip(weights, biases, strict=True)
         for step in self.steps:
-            mine = [next(theirs) for _ in step.chain.stages]
-            _check(step.chain, mine)
-            axes.append(mine[-1][0].dim())
-            ours = [as_images(w.detach()).contiguous() for w, _ in mine]
-            packed_weights.append(step.kernel.pack(step.chain, ours))
+            mine = [next(theirs) for _ in range(step.stages)]
+            packed_weights.append(_packed_of(step, mine) if mine else ())
             packed_biases.append([None if b is None else b.detach().contiguous() for _, b in mine])
         together = iter(side_by_side([w for packed in packed_weights for w in packed]))
         packed_weights = [[next(together) for _ in packed] for packed in packed_weights]
@@ -185,14 +163,16 @@ class Program:
         dense = [w for w in weights if w.is_contiguous() or w.is_contiguous(memory_format=_LAST)]
         samples = array("q", [number for w in dense for number in (w.data_ptr(), w.numel())])
         fingerprint = sampled_fingerprints(samples)
-        wanted = [axes[value - self.num_inputs] for value in self.outputs]
         read_in_place = all(b is None or b.is_contiguous() for b in biases)
         kept_state = state if read_in_place else None
-        return _Packed(kept_state, samples, fingerprint, addresses, wanted, kept)
+        return _Packed(kept_state, samples, fingerprint, addresses, kept)
 
     def _prepare(self, packed: _Packed, inputs: Sequence[Tensor]) -> _Ready:
         images = [as_images(x) for x in inputs]
-        shapes = self._shapes([tuple(x.shape) for x in images])
+        shapes, axes = [tuple(x.shape) for x in images], [x.dim() for x in inputs]
+        for step in self.steps:
+            shapes.append(step.output_shape(shapes))
+            axes.append(step.output_axes(axes))
         strides = [_strides(shape) for shape in shapes]
         laid_anew = set()
         for i, x in enumerate(images):
@@ -207,28 +187,23 @@ class Program:
         memory = new_memory(total)
         rows, patches = array("q"), []
 
-        def add(value: int | None) -> None:
+        def add(entry: int | Address) -> None:
+            if not isinstance(entry, Address):
+                rows.append(entry)
+                return
+            value = -1 if entry.value is None else entry.value  # -1: of no value
             if value in given:
                 patches.append((len(rows), given[value]))
             rows.append(memory.data_ptr() + 4 * offsets[value] if value in offsets else 0)
 
-        for number, step in enumerate(self.steps, self.num_inputs):
-            integers = step.kernel.integers(step.chain, shapes[step.x], strides[step.x])
-            if step.residual is not None and shapes[step.residual] != shapes[number]:
-                raise ShapeError(
-                    f"convolutions: the residual has shape {shapes[step.residual]}; it is added "
-                    f"to a result of shape {shapes[number]}."
-                )
+        for step, number in zip(self.steps, count(self.num_inputs), strict=False):
             weights = packed.addresses[number - self.num_inputs]
-            rows.extend((index_of(step.kernel.function), len(weights) + len(integers) + 4))
-            add(step.x)
-            rows.extend(weights)
-            add(step.residual)
-            add(number)
-            rows.extend((*integers, torch.get_num_threads()))
+            for function, entries in step.rows(number, shapes, strides, weights):
+                rows.extend((index_of(function), len(entries) + 1))
+                for entry in (*entries, torch.get_num_threads()):
+                    add(entry)
         results = [
-            (_of_axes(shapes[v], axes), _of_axes(strides[v], axes))
-            for v, axes in zip(self.outputs, packed.axes, strict=True)
+            (_of_axes(shapes[v], axes[v]), _of_axes(strides[v], axes[v])) for v in self.outputs
         ]
         return _Ready(rows, patches, results, memory, frozenset(laid_anew))
 
@@ -240,10 +215,19 @@ class Program:
             readers = [
                 number
                 for number, step in enumerate(self.steps, self.num_inputs)
-                if value in (step.x, step.residual)
+                if value in step.reads
             ]
             n, c, h, w = shapes[value]
             yield Lifetime(value, n * c * h * w, value, max(readers, default=value))
+
+
+def _packed_of(
+    step: Step, weights_and_biases: Sequence[tuple[Tensor, Tensor | None]]
+) -> Sequence[Tensor]:
+    assert isinstance(step, ChainStep)  # no other has weights
+    _check(step.chain, weights_and_biases)
+    weights = [as_images(w.detach()).contiguous() for w, _ in weights_and_biases]
+    return step.kernel.pack(step.chain, weights)
 
 
 def _addresses(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[int]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from convsmith.native.chains.chain import Chain
 from convsmith.native.chains.kernel import ChainKernel
-from convsmith.native.chains.program import Program, Step
+from convsmith.native.chains.program import Program
+from convsmith.native.chains.steps import ChainStep
 
 
 class ChainCall:
@@ -19,7 +20,7 @@ class ChainCall:
     """
 
     def __init__(self, kernel: ChainKernel, chain: Chain) -> None:
-        step = Step(kernel, chain, x=0, residual=1 if chain.has_residual else None)
+        step = ChainStep(kernel, chain, x=0, residual=1 if chain.has_residual else None)
         num_inputs = 2 if chain.has_residual else 1
         self._program = Program([step], num_inputs, outputs=[num_inputs])
 

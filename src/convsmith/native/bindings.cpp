@@ -101,6 +101,7 @@ NB_MODULE(_core, m) {
   m.def("layouts", &layouts);
   m.def("states", &states);
   m.def("look_up", &look_up);
+  m.def("fetch", &fetch);
   m.def("ask_for_huge_pages", &ask_for_huge_pages);
   m.def("target_names", &target_names, nb::arg("only_supported"));
   m.def("kernel_names", &kernel_names);

@@ -125,6 +125,12 @@ def states(tensors: list[torch.Tensor | None]) -> bytes:
     return found
 
 
+def fetch(addresses: "array[int]") -> None:
+    """Begin to load what lies at these addresses into the caches; they need not be valid."""
+    assert _core is not None  # the caller has asked `available`
+    _core.fetch(*addresses.buffer_info())
+
+
 def look_up(module: torch.nn.Module, paths: tuple[tuple[str, ...], ...]) -> list[Any]:
     """Parameters or buffers of a module as they are now, by their paths of names; None for ().
 

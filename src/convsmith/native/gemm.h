@@ -75,6 +75,7 @@ struct Ahead {
 // Sums of a few rows by one or two vectors of columns. Loops over it unroll: it lives in registers.
 template <int num_rows, int num_vectors>
 struct Tile {
+  static constexpr int kVectors = num_vectors;
   Vec sums[num_rows][num_vectors];
 
   // sums += rows * panel, over the stretches
@@ -125,6 +126,7 @@ struct Output {
   const float* column_bias;  // one for each column, or null
   const float* residual;     // or null
   Activation activation;
+  std::int64_t last_lanes = kLanes;  // of a tile's last vector
 
   Output at(std::int64_t row, std::int64_t column) const {
     const std::int64_t offset = row * row_pitch + column;
@@ -133,7 +135,15 @@ struct Output {
             row_bias ? row_bias + row : nullptr,
             column_bias ? column_bias + column : nullptr,
             residual ? residual + offset : nullptr,
-            activation};
+            activation,
+            last_lanes};
+  }
+
+  // Numbers of a tile's vector, of which the last one may not be whole.
+  template <bool is_edge, class Tile>
+  [[gnu::always_inline]] Vec load_vector(const float* from, int vector) const {
+    const bool is_last = is_edge && vector == Tile::kVectors - 1;
+    return is_last ? load_up_to(from, last_lanes) : load(from);
   }
 
   // What the tile will write, and what is added to it.
@@ -149,45 +159,53 @@ struct Output {
         __builtin_prefetch(residual + r * row_pitch + v * kLanes);
   }
 
-  template <class Tile>
+  template <bool is_edge, class Tile>
   [[gnu::always_inline]] void load_sums(Tile& tile) const {
-    tile.for_each(
-        [&](Vec& sum, int row, int vector) { sum = load(y + row * row_pitch + vector * kLanes); });
+    tile.for_each([&](Vec& sum, int row, int vector) {
+      sum = load_vector<is_edge, Tile>(y + row * row_pitch + vector * kLanes, vector);
+    });
   }
 
-  template <class Tile>
+  template <bool is_edge, class Tile>
   [[gnu::always_inline]] void store_sums(Tile& tile) const {
-    tile.for_each(
-        [&](Vec& sum, int row, int vector) { store(y + row * row_pitch + vector * kLanes, sum); });
+    tile.for_each([&](Vec& sum, int row, int vector) {
+      float* const to = y + row * row_pitch + vector * kLanes;
+      if (is_edge && vector == Tile::kVectors - 1)
+        store_up_to(to, sum, last_lanes);
+      else
+        store(to, sum);
+    });
   }
 
   // The activations of most networks are applied in registers; the costlier ones take y up again
   // from the first cache, so that the tile need not lie in memory for their sake.
-  template <class Tile>
+  template <bool is_edge, class Tile>
   [[gnu::always_inline]] void finish(Tile& tile) const {
     if (row_bias) tile.for_each([&](Vec& sum, int row, int) { sum += row_bias[row]; });
     if (column_bias)
-      tile.for_each([&](Vec& sum, int, int vector) { sum += load(column_bias + vector * kLanes); });
+      tile.for_each([&](Vec& sum, int, int vector) {
+        sum += load_vector<is_edge, Tile>(column_bias + vector * kLanes, vector);
+      });
     if (residual)
       tile.for_each([&](Vec& sum, int row, int vector) {
-        sum += load(residual + row * row_pitch + vector * kLanes);
+        sum += load_vector<is_edge, Tile>(residual + row * row_pitch + vector * kLanes, vector);
       });
     if (activation == Activation::relu)
       tile.for_each([](Vec& sum, int, int) { sum = activate<Activation::relu>(sum); });
     else if (activation == Activation::relu6)
       tile.for_each([](Vec& sum, int, int) { sum = activate<Activation::relu6>(sum); });
-    store_sums(tile);
-    if (activation > Activation::relu6) activate_stored<Tile>();
+    store_sums<is_edge>(tile);
+    if (activation > Activation::relu6) activate_stored<is_edge, Tile>();
   }
 
-  template <class Tile>
+  template <bool is_edge, class Tile>
   [[gnu::noinline]] void activate_stored() const {
     Tile tile;
-    load_sums(tile);
+    load_sums<is_edge>(tile);
     with_activation(activation, [&](auto kind) {
       tile.for_each([&](Vec& sum, int, int) { sum = activate<kind()>(sum); });
     });
-    store_sums(tile);
+    store_sums<is_edge>(tile);
   }
 };
 
@@ -223,7 +241,7 @@ void with_num_rows(std::int64_t num_rows, const Body& body) {
 
 // Up to kTileRows rows by the first one or two vectors of a panel. A function of its own: inside a
 // larger one the rows' pointers lose their registers, and a fifth of the speed goes with them.
-template <int num_vectors>
+template <int num_vectors, bool is_edge = false>
 [[gnu::noinline]] void multiply_vectors(const float* const* rows, std::int64_t num_rows,
                                         const float* panel, const Stretches& stretches,
                                         const DepthBlock& block, const Output& output,
@@ -233,39 +251,15 @@ template <int num_vectors>
     if (block.is_first())
       tile.for_each([](Vec& sum, int, int) { sum = zero(); });
     else
-      output.load_sums(tile);
+      output.load_sums<is_edge>(tile);
     // Fetched while the sums are made.
     output.fetch<num_vectors>(tile_rows());
     tile.add_products(rows, panel, stretches, ahead);
     if (block.is_last())
-      output.finish(tile);
+      output.finish<is_edge>(tile);
     else
-      output.store_sums(tile);
+      output.store_sums<is_edge>(tile);
   });
-}
-
-// The same where y ends inside a vector: on copies that are a panel wide.
-inline void multiply_edge(const float* const* rows, std::int64_t num_rows, const float* panel,
-                          const Stretches& stretches, std::int64_t num_columns,
-                          const DepthBlock& block, const Output& output, const Ahead& ahead = {}) {
-  float y[kTileRows * kPanel], residual[kTileRows * kPanel], column_bias[kPanel];
-  const auto copy_in = [&](float* to, std::int64_t count, const float* from, std::int64_t pitch) {
-    for (std::int64_t r = 0; r < count; ++r, to += kPanel, from += pitch)
-      std::fill(std::copy_n(from, num_columns, to), to + kPanel, 0.0f);
-  };
-  if (!block.is_first()) copy_in(y, num_rows, output.y, output.row_pitch);
-  if (output.residual) copy_in(residual, num_rows, output.residual, output.row_pitch);
-  if (output.column_bias) copy_in(column_bias, 1, output.column_bias, 0);
-  const Output copies{y,
-                      kPanel,
-                      output.row_bias,
-                      output.column_bias ? column_bias : nullptr,
-                      output.residual ? residual : nullptr,
-                      output.activation};
-  const auto multiply = num_columns <= kLanes ? multiply_vectors<1> : multiply_vectors<2>;
-  multiply(rows, num_rows, panel, stretches, block, copies, ahead);
-  for (std::int64_t r = 0; r < num_rows; ++r)
-    std::copy_n(y + r * kPanel, num_columns, output.y + r * output.row_pitch);
 }
 
 // Up to kTileRows rows by one panel, of which y may have only the first columns.
@@ -276,7 +270,12 @@ inline void multiply_tile(const float* const* rows, std::int64_t num_rows, const
     return multiply_vectors<2>(rows, num_rows, panel, stretches, block, output, ahead);
   if (num_columns == kLanes)
     return multiply_vectors<1>(rows, num_rows, panel, stretches, block, output, ahead);
-  multiply_edge(rows, num_rows, panel, stretches, num_columns, block, output, ahead);
+  Output edge = output;
+  edge.last_lanes = num_columns % kLanes;
+  if (num_columns < kLanes)
+    multiply_vectors<1, true>(rows, num_rows, panel, stretches, block, edge, ahead);
+  else
+    multiply_vectors<2, true>(rows, num_rows, panel, stretches, block, edge, ahead);
 }
 
 // Calls body(first, count) for the tiles that `num_rows` rows are cut into.
@@ -324,11 +323,13 @@ void multiply_block(std::int64_t num_rows, const RowAt& row_at, std::int64_t num
   if (num_panels > 1 && are_kept(panel_pitch * num_panels)) {
     for_row_tiles(num_rows, [&](std::int64_t first, std::int64_t count) {
       const std::int64_t next = first + count;
-      for (std::int64_t column = 0; column < num_columns; column += kPanel) {
-        const bool is_last = column + kPanel >= num_columns && next < num_rows;
-        multiply(first, count, column,
-                 {.rows = is_last ? row_at(next) - row_at(first) : std::ptrdiff_t{0}});
-      }
+      const Ahead ahead{.rows = next < num_rows ? row_at(next) - row_at(first) : std::ptrdiff_t{0}};
+      const float* rows[kTileRows];
+      for (std::int64_t r = 0; r < count; ++r) rows[r] = row_at(first + r);
+      for (std::int64_t column = 0; column < num_columns; column += kPanel)
+        multiply_tile(rows, count, panels + column / kPanel * panel_pitch, {&all, 1},
+                      num_columns - column, block, output.at(first, column),
+                      column + kPanel >= num_columns ? ahead : Ahead{});
     });
     return;
   }

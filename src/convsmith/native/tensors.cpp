@@ -114,6 +114,12 @@ nb::bytes layouts(nb::list tensors) { return describe_all(tensors, Say::layout);
 
 nb::bytes states(nb::list tensors) { return describe_all(tensors, Say::state); }
 
+void fetch(std::uintptr_t addresses, std::size_t count) noexcept {
+  const auto* first = reinterpret_cast<const std::int64_t*>(addresses);
+  for (std::size_t i = 0; i < count; ++i)
+    __builtin_prefetch(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(first[i])));
+}
+
 nb::list look_up(nb::handle module, nb::tuple paths) {
   nb::list found;
   Way way(module);

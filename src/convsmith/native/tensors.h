@@ -4,6 +4,9 @@
 #pragma once
 #include <nanobind/nanobind.h>
 
+#include <cstddef>
+#include <cstdint>
+
 namespace convsmith {
 
 // The table that `torch.Tensor.__dlpack_c_exchange_api__` holds. True if this core understands it;
@@ -16,6 +19,9 @@ nanobind::bytes layouts(nanobind::list tensors);
 // The same with the addresses and version counters: equal only while torch counts no change.
 // An entry may be None.
 nanobind::bytes states(nanobind::list tensors);
+
+// Begins to load what lies at these addresses into the caches; whatever they are, nothing fails.
+void fetch(std::uintptr_t addresses, std::size_t count) noexcept;
 
 // The parameters or buffers of a module at these paths of names, as they are now; None for ().
 // KeyError where there is none.

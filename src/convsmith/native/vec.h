@@ -89,18 +89,45 @@ inline void interleave(Vec r, Vec g, Vec b, float* to) {
 
 inline Vec broadcast(float value) { return value - Vec{}; }
 
-// The first `count` lanes, or all of them; the others read as zero and are not written.
+// The first `count` lanes, or all of them; the others read as zero and are not written. What lies
+// behind them need not be memory.
+#if defined(__x86_64__) && !defined(__clang__) && CONVSMITH_LANES == 16
+inline std::uint16_t lanes_up_to(std::int64_t count) {
+  return static_cast<std::uint16_t>((1u << count) - 1);
+}
+inline Vec load_up_to(const float* from, std::int64_t count) {
+  if (count >= kLanes) return load(from);
+  return __builtin_ia32_loadups512_mask(from, Vec{}, lanes_up_to(count));
+}
+inline void store_up_to(float* to, Vec v, std::int64_t count) {
+  if (count >= kLanes) return store(to, v);
+  __builtin_ia32_storeups512_mask(to, v, lanes_up_to(count));
+}
+#elif defined(__x86_64__) && !defined(__clang__) && CONVSMITH_LANES == 8
+typedef std::int32_t Lanes __attribute__((vector_size(32)));
+inline Lanes lanes_up_to(std::int64_t count) {
+  return Lanes{0, 1, 2, 3, 4, 5, 6, 7} < static_cast<std::int32_t>(count);
+}
+inline Vec load_up_to(const float* from, std::int64_t count) {
+  if (count >= kLanes) return load(from);
+  return __builtin_ia32_maskloadps256(reinterpret_cast<const Vec*>(from), lanes_up_to(count));
+}
+inline void store_up_to(float* to, Vec v, std::int64_t count) {
+  if (count >= kLanes) return store(to, v);
+  __builtin_ia32_maskstoreps256(reinterpret_cast<Vec*>(to), lanes_up_to(count), v);
+}
+#else
 inline Vec load_up_to(const float* from, std::int64_t count) {
   if (count >= kLanes) return load(from);
   Vec v{};
   for (std::int64_t i = 0; i < count; ++i) v[i] = from[i];
   return v;
 }
-
 inline void store_up_to(float* to, Vec v, std::int64_t count) {
   if (count >= kLanes) return store(to, v);
   for (std::int64_t i = 0; i < count; ++i) to[i] = v[i];
 }
+#endif
 
 // One instruction of x86 chooses the second operand unless the first one is the greater (smaller).
 // gcc does not see it in a choice between vectors.

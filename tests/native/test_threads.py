@@ -3,6 +3,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -71,6 +73,29 @@ def test_set_num_threads_is_obeyed(big_input: Inputs) -> None:
     multiply_add(*big_input, **OPTIONS)
     assert len(os.listdir("/proc/self/task")) >= more
     assert native.info()["threads"] == more
+
+
+SMALL_AND_LARGE = """
+import os
+import torch
+from convsmith.native.core import run
+
+torch.set_num_threads(3)
+x = torch.empty(1 << 20)  # torch itself fills nothing, and starts no thread
+def tasks(count):
+    run("add", x.data_ptr(), x.data_ptr(), x.data_ptr(), count, 0)
+    return len(os.listdir("/proc/self/task"))
+alone = tasks(0)
+print(tasks(32_000) - alone, tasks(1 << 20) - alone)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts Linux's tasks")
+def test_small_work_stays_in_the_calling_thread() -> None:
+    """The first call that is worth it starts the pool's two other threads."""
+    command = [sys.executable, "-c", SMALL_AND_LARGE]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert result.stdout.split() == ["0", "2"]
 
 
 def _exit_well_if_equal(x: torch.Tensor, kernels: torch.Tensor, expected: bytes) -> None:

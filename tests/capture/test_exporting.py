@@ -261,3 +261,10 @@ def test_arguments_of_the_wrong_kind_are_refused() -> None:
         capture(F.relu, randn(2, 3))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"the example of ReLU holds no tensor \(\(3,\)\)"):
         capture(nn.ReLU(), 3)
+
+
+def test_parameters_are_copies_unless_they_are_to_be_shared() -> None:
+    model = Residual().eval()
+    for shared in (False, True):
+        captured = capture(model, randn(2, 3, 8, 8), shared=shared)
+        assert (captured.module.fc.weight is model.fc.weight) == shared

@@ -268,3 +268,14 @@ def test_parameters_are_copies_unless_they_are_to_be_shared() -> None:
     for shared in (False, True):
         captured = capture(model, randn(2, 3, 8, 8), shared=shared)
         assert (captured.module.fc.weight is model.fc.weight) == shared
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_max_pooling_leaves_sizes_free_over_one_axis_as_over_more(ceil_mode: bool) -> None:
+    for axes, conv, pool in ((1, nn.Conv1d, nn.MaxPool1d), (2, nn.Conv2d, nn.MaxPool2d)):
+        model = nn.Sequential(conv(2, 3, 3), pool(3, 2, 1, ceil_mode=ceil_mode), conv(3, 2, 2))
+        captured = capture(model.eval(), randn(1, 2, *[41] * axes))
+        assert captured.dynamic is Tier.BATCH_AND_SPACE
+        for size in (20, 77):
+            x = randn(3, 2, *[size] * axes)
+            assert torch.equal(captured.module(x), model(x))

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
+import convsmith as cs
 from convsmith.capture import capture, save
 from convsmith.cli import digits_page, main, scan
-from convsmith.scanning import SyntheticSource
+from convsmith.cli.scan_progress import announcement
+from convsmith.scanning import Prospect, SyntheticSource
+from convsmith.scanning.planning import Larger
 from convsmith.scanning.running.progress import Pace
 from convsmith.scanning.sinks import Store
 
@@ -73,7 +77,23 @@ def test_an_image_becomes_a_result_and_exports(
     }
     code, _, stderr = convsmith("scan", *files, "--out", out, "--output", "labels")
     assert code == 2
-    assert "which differs in output" in stderr
+    assert "which differs in output (scores then, labels now)" in stderr
+
+
+def test_costs_are_said_for_each_process_and_with_a_remedy(tmp_path: Path) -> None:
+    said: list[Prospect] = []
+    net, window = torch.nn.Conv2d(1, 2, 3), SyntheticSource((1, 40, 40))
+    cs.scan(net, window, tmp_path / "out", example=torch.zeros(1, 1, 8, 8), announce=said.append)
+    one = announcement(said[0])[2]
+    assert "processes" not in one
+    larger = Larger(memory_bytes=3 << 30, halo=1.25)
+    several = replace(said[0], workers=4, estimate=replace(said[0].estimate, larger=larger))
+    lines = announcement(several)
+    assert " MiB in each of 4 processes; time: about 0 s" in lines[2]
+    assert lines[3] == (
+        "the network looks far: with --memory 3.0GiB the tiles would be larger, and the work 1.25 "
+        "of the image's"
+    )
 
 
 def test_ctrl_c_says_how_to_go_on(

@@ -28,6 +28,10 @@ Image = Annotated[
 Out = Annotated[
     Path | None, typer.Option(help="The folder to write to, or to go on with, as Zarr.")
 ]
+Width = Annotated[
+    float | None,
+    typer.Option(help="Factor on its channels, where it is listed and its weights do not say."),
+]
 Output = Annotated[
     Literal["scores", "probabilities", "labels", "topk"],
     typer.Option(help="What is kept of the network's scores."),
@@ -44,7 +48,12 @@ TwoPass = Annotated[
     bool,
     typer.Option("--two-pass", help="First measure what layers want to know of the whole image."),
 ]
-Memory = Annotated[str, typer.Option(metavar="SIZE", help="What the run may take, as in 2GiB.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="What each process may take, as in 2GiB [a quarter of the machine's]."
+    ),
+]
 Axes = Annotated[
     str | None, typer.Option(help="The order of the axes, as in HWC, where the image says none.")
 ]
@@ -76,12 +85,13 @@ def run(
     out: Out = None,
     weights: Weights = None,
     shape: Shape = None,
+    width: Width = None,
     output: Output = "scores",
     k: K = 5,
     promise: Promise = "fcn",
     output_stride: Stride = None,
     two_pass: TwoPass = False,
-    memory: Memory = "2GiB",
+    memory: Memory = None,
     axes: Axes = None,
     channels: Channels = None,
     classes: Classes = None,
@@ -107,7 +117,7 @@ def run(
         "promise": promise,
         "output_stride": output_stride,
         "two_pass": two_pass,
-        "memory": _bytes(memory),
+        "memory": _bytes(memory) if memory is not None else None,
         "nan": "allow" if allow_nan else "error",
         "workers": workers,
         "dask": dask,
@@ -126,7 +136,7 @@ def run(
             "scan: give MODEL, IMAGE and --out FOLDER; without a model and an image, a page of "
             "digits is read"
         )
-    job = _Job(image, axes, channels, out, weights, shape, seed, quiet)
+    job = _Job(image, axes, channels, out, weights, shape, width, seed, quiet)
     result = job.done(model, options | {"classes": _lines(classes)})
     files = _exported(result.store, export or [], job.source(), of)
     if as_json:
@@ -145,6 +155,7 @@ class _Job:
     out: Path
     weights: Path | None
     shape: str | None
+    width: float | None
     seed: int
     quiet: bool
 
@@ -165,7 +176,7 @@ class _Job:
 
         source = self.source()
         with ScanView(quiet=self.quiet) as view, redirect_stdout(sys.stderr):
-            found = subject.find(model, self.weights, self.shape, self.seed)
+            found = subject.find(model, self.weights, self.shape, self.seed, self.width)
             for remark in found.remarks:
                 view.say(remark)
             steps = found.preprocess.to_json() if found.preprocess else None

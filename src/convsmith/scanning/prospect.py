@@ -31,7 +31,7 @@ from convsmith.scanning.preparing import (
     refined,
     runnable,
 )
-from convsmith.scanning.running.resident import peak, release
+from convsmith.scanning.running.resident import installed, peak, release, share
 from convsmith.scanning.running.threads import threads as computing_with
 from convsmith.scanning.sliding import AxisSliding, Sliding, sliding
 from convsmith.scanning.sliding.together import TOGETHER, check_apart
@@ -53,10 +53,24 @@ class Wishes:
     two_pass: bool
     nan: Literal["error", "allow"]
     preprocess: Mapping[str, Any] | Literal["model"] | None
-    memory: int
+    memory: int | None
+    workers: int
     core: int | Sequence[int] | None
     batch: int | None
     threads: int | None
+
+    def allowed(self, before: Plan | None) -> int:
+        """Bytes that each process may take. What a run chose by itself, later runs keep, unless the
+        machine has less.
+        """
+        if self.memory is not None:
+            return self.memory
+        return installed() if before else share(1 + self.workers)
+
+    @property
+    def allowed_alone(self) -> int:
+        """The same for statistics, which are taken here, and must not depend on the workers."""
+        return self.memory or share(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +85,7 @@ class Prospect:
         uncut: The axes of the image, before they were cut.
         passes: How often the image is read: once, and once for the statistics of each layer that
             looks at the whole map.
+        workers: Local processes that share the work; 0: this one.
     """
 
     network: Network
@@ -79,6 +94,7 @@ class Prospect:
     uncut: tuple[UncutAxis, ...]
     coincide: bool | None
     passes: int
+    workers: int = 0
 
     def seconds(self) -> float:
         """How long all tiles will take, from the time of a batch of zeros: smaller tiles than the
@@ -147,7 +163,8 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         raise ShapeError(
             f"scan: the image has {image.shape[0]} channels of {space}, and "
             f"{type(model).__name__} takes {channels}; choose channels with "
-            "open_source(..., channels=[...]), or give the order of the axes with axes="
+            "open_source(..., channels=[...]) (--channels), or give the order of the axes with "
+            "axes= (--axes)"
         )
     threads = wishes.threads or (before.threads if before else torch.get_num_threads())
     if wishes.promise == "patch":
@@ -161,7 +178,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         way.uncut,
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
-        memory=wishes.memory,
+        memory=wishes.allowed(before),
         held_bytes=held_bytes(image),
         core=core or (before.cores if before else None),
         batch=wishes.batch or (before.batch if before else None),
@@ -188,6 +205,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         uncut=way.uncut,
         coincide=way.coincide,
         passes=way.passes,
+        workers=wishes.workers,
     )
 
 
@@ -235,7 +253,7 @@ def _moments(image: Source, steps: Mapping[str, Any], wishes: Wishes, network: N
         way.uncut,
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
-        memory=wishes.memory,
+        memory=wishes.allowed_alone,
         held_bytes=held_bytes(image),
         batch=1,
         in_channels=image.shape[0],

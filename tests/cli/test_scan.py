@@ -80,6 +80,27 @@ def test_an_image_becomes_a_result_and_exports(
     assert "which differs in output (scores then, labels now)" in stderr
 
 
+def test_a_format_that_is_none_is_refused_before_the_work(
+    convsmith: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code, _, stderr = convsmith("scan", *files, "--out", out, "--export", tmp_path / "heat.gif")
+    assert code == 2
+    assert "heat.gif ends in '.gif'; it may be .tif, .npy, .png or .jpg" in stderr
+    assert not out.exists()
+
+
+def test_the_shape_that_is_said_is_the_result_s(
+    convsmith: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    call = ("scan", *files, "--out", tmp_path / "out", "--output", "labels", "--json")
+    code, stdout, stderr = convsmith(*call)
+    assert code == 0, stderr
+    assert json.loads(stdout)["shape"] == [1, 28, 38]
+    assert "labels of 1 x 28 x 38, one every 1 x 1 pixels, out of 2 classes" in stderr
+    assert Store.open(tmp_path / "out").arrays[""].shape == (1, 28, 38)
+
+
 def test_costs_are_said_for_each_process_and_with_a_remedy(tmp_path: Path) -> None:
     said: list[Prospect] = []
     net, window = torch.nn.Conv2d(1, 2, 3), SyntheticSource((1, 40, 40))

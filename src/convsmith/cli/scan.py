@@ -136,6 +136,7 @@ def run(
             "scan: give MODEL, IMAGE and --out FOLDER; without a model and an image, a page of "
             "digits is read"
         )
+    _check_formats(export or [])
     job = _Job(image, axes, channels, out, weights, shape, width, seed, quiet)
     result = job.done(model, options | {"classes": _lines(classes)})
     files = _exported(result.store, export or [], job.source(), of)
@@ -222,6 +223,14 @@ def _bytes(text: str) -> int:
 
 def _lines(path: Path | None) -> list[str] | None:
     return path.read_text(encoding="utf-8").splitlines() if path else None
+
+
+def _check_formats(files: Sequence[Path]) -> None:
+    """Before the work, not after it."""
+    from convsmith.scanning.sinks.exports import format_of
+
+    for file in files:
+        format_of(file)
 
 
 def _exported(result: Store | Path, files: Sequence[Path], image: Any, of: str | None) -> list[str]:

@@ -104,11 +104,12 @@ def announcement(prospect: Prospect) -> list[str]:
     """The lines before the work."""
     plan, estimate = prospect.plan, prospect.estimate
     stride = " x ".join(f"{float(axis.stride):g}" for axis in plan.axes)
-    result = " x ".join(map(str, (plan.out_channels, *plan.outputs)))
+    result = " x ".join(map(str, prospect.shape))
     read = " x ".join(map(str, estimate.read))
     each = f" in each of {prospect.workers} processes" if prospect.workers else ""
     lines = [
-        f"{plan.output} of {result}, one every {stride} pixels",
+        f"{plan.output} of {result}, one every {stride} pixels"
+        + (f", out of {plan.out_channels} classes" if plan.output in ("labels", "topk") else ""),
         f"{estimate.tiles} tile{'s' * (estimate.tiles > 1)} of {read}, {plan.batch} at once; "
         f"halos make the work {estimate.halo:.2f} of the image's",
         f"memory: about {estimate.memory_bytes / 2**20:.0f} MiB of "

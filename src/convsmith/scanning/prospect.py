@@ -33,6 +33,7 @@ from convsmith.scanning.preparing import (
 )
 from convsmith.scanning.running.resident import installed, peak, release, share
 from convsmith.scanning.running.threads import threads as computing_with
+from convsmith.scanning.sinks.reduction import parts_of
 from convsmith.scanning.sliding import AxisSliding, Sliding, sliding
 from convsmith.scanning.sliding.together import TOGETHER, check_apart
 from convsmith.scanning.sliding.watching import watch
@@ -96,6 +97,11 @@ class Prospect:
     passes: int
     workers: int = 0
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what is written, the channels first."""
+        return (parts_of(self.plan)[0].channels, *self.plan.outputs)
+
     def seconds(self) -> float:
         """How long all tiles will take, from the time of a batch of zeros: smaller tiles than the
         plan's where there are few, so that trying takes a twentieth of the whole.
@@ -119,7 +125,7 @@ class Prospect:
         """Return plain data for `json.dumps`; the plan is in the result's folder."""
         plan = self.plan
         return {
-            "shape": [plan.out_channels, *plan.outputs],
+            "shape": list(self.shape),
             "output": plan.output,
             "stride": [float(axis.stride) for axis in plan.axes],
             "promise": plan.promise,
@@ -196,6 +202,8 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
     )
     if way.slides is not None:
         way.slides.check(plan.axes)
+    usual = max(wishes.allowed(None), estimate.memory_bytes)  # tiles of before may take more
+    estimate = replace(estimate, budget_bytes=usual)
     if (so_far := peak()) > before_it:  # the conversion and its proof may have taken more
         estimate = replace(estimate, memory_bytes=max(estimate.memory_bytes, so_far))
     return Prospect(

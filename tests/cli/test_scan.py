@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`convsmith scan` as a stranger uses it: a result, words on the second stream, exit codes."""
 
+import errno
 import json
 import os
 import signal
@@ -142,6 +143,24 @@ def test_ctrl_c_says_how_to_go_on(
     assert "the same call goes on from there" in stderr
     assert convsmith(*call, "-q")[0] == 0
     assert not list(Store.open(tmp_path / "out").missing())
+
+
+def test_a_full_disk_says_how_to_go_on(
+    convsmith: Callable[..., Any],
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    call = ("scan", *files, "--out", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", full)
+        code, _, stderr = convsmith(*call)
+    assert code == 1
+    assert "the disk is full; make room, and the same call goes on from there" in stderr
+    assert convsmith(*call, "-q")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -195,6 +196,10 @@ class _Job:
             except ScanError as error:
                 for line in _reasons(error.failed):
                     view.say(line)
+                raise
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    view.say("the disk is full; make room, and the same call goes on from there")
                 raise
             except KeyboardInterrupt as stopped:
                 view.say(str(stopped) or "stopped")

@@ -6,12 +6,13 @@ The ways take turns, in one process; medians of rounds. Run it by hand, with the
     of its own speed   time of the network on one large tile, per input pixel, over that of the scan
                        less its halos: what reading, cutting, writing and syncing leave
     crop loop          the classifier on every crop a stride apart, in batches of 16; timed on the
-                       first crops, 64 at most, and multiplied
+                       first 16 crops and multiplied
     MONAI              windows that overlap by a quarter, blended; the largest difference of each
                        way from the network on the whole image
     peak               resident memory of a process that does nothing else, conversion and all
 
-Classifiers are scanned as a user would: tiles as `scan` chooses them.
+Tiles are as `scan` chooses them with a quarter of the machine's memory, or of a core that is said.
+A classifier is converted once, before the clock runs.
 """
 
 import argparse
@@ -32,7 +33,7 @@ import convsmith as cs
 from convsmith.scanning.plan import Plan
 from convsmith.scanning.running.resident import peak
 
-ROUNDS = 5
+CROPS = 16
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -59,9 +60,7 @@ def scanned(network: nn.Module, image: Tensor, **options: Any) -> tuple[float, P
     return spent, result.plan, torch.from_numpy(scores)
 
 
-def classifier(
-    name: str, size: int, side: int, memory: int = 2 << 30, **options: Any
-) -> dict[str, Any]:
+def classifier(rounds: int, name: str, size: int, side: int, **options: Any) -> dict[str, Any]:
     """A scan against its network's own speed, and against the loop over crops."""
     torch.manual_seed(0)
     model = cs.models.create(name, **options)
@@ -70,15 +69,15 @@ def classifier(
     sliding = cs.to_fully_convolutional(model, example)
     image = torch.rand(channels, side, side)
     crops = image[:, : 8 * size, :].unfold(1, size, size).unfold(2, size, size)
-    crops = crops.permute(1, 2, 0, 3, 4).reshape(-1, channels, size, size)[:64].contiguous()
+    crops = crops.permute(1, 2, 0, 3, 4).reshape(-1, channels, size, size)[:CROPS].contiguous()
 
     own, ours, loop = [], [], []
-    for _ in range(ROUNDS):
-        spent, plan, _ = scanned(model, image, example=example, memory=memory)
+    for _ in range(rounds):
+        spent, plan, _ = scanned(sliding, image, example=example)
         tile = image[None, :, : plan.axes[0].length, : plan.axes[1].length]
         with torch.inference_mode():
             own.append(seconds(lambda: sliding(tile)) / tile[0, 0].numel())  # noqa: B023
-            loop.append(seconds(lambda: [model(part) for part in crops.split(16)]) / len(crops))
+            loop.append(seconds(lambda: model(crops)) / CROPS)
         ours.append(spent)
     axes = plan.axes
     read = axes[0].inputs_read * axes[1].inputs_read
@@ -104,45 +103,49 @@ def segmenter() -> nn.Module:
     return network
 
 
-def peak_of(way: str, side: int, core: int) -> int:
+def peak_of(way: str, side: int, window: int, core: int | None) -> int:
     """MiB that a process takes which segments one image in one way."""
-    call = [sys.executable, __file__, "--peak", way, str(side), str(core)]
+    call = [sys.executable, __file__, "--peak", way, str(side), str(window), str(core or 0)]
+    call += ["--threads", str(torch.get_num_threads())]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     return int(done.stdout) >> 20
 
 
-def take_peak(way: str, side: int, core: int) -> None:
+def take_peak(way: str, side: int, window: int, core: int) -> None:
     """What `peak_of` starts."""
     network, image = segmenter(), torch.rand(1, side, side)
     if way == "scan":
-        scanned(network, image, example=torch.zeros(1, 1, 64, 64), core=core)
+        scanned(network, image, example=torch.zeros(1, 1, 64, 64), core=core or None)
     with torch.inference_mode():
         if way == "MONAI":
-            sliding_window_inference(image[None], (core, core), 1, network, overlap=0.25)
+            sliding_window_inference(image[None], (window, window), 1, network, overlap=0.25)
         elif way == "whole":
             network(image[None])
     print(peak())
 
 
-def segmentation(side: int, core: int) -> dict[str, Any]:
+def segmentation(rounds: int, side: int, window: int, core: int | None = None) -> dict[str, Any]:
     """A scan against MONAI's sliding windows, by the same network on the same image."""
     network, image = segmenter(), torch.rand(1, side, side)
     ours, windows = [], []
     tiled = values = torch.empty(0)
-    for _ in range(ROUNDS):
-        spent, _, tiled = scanned(network, image, example=torch.zeros(1, 1, 64, 64), core=core)
+    for _ in range(rounds):
+        spent, plan, tiled = scanned(network, image, example=torch.zeros(1, 1, 64, 64), core=core)
         ours.append(spent)
         with torch.inference_mode():
             start = time.perf_counter()
-            values = sliding_window_inference(image[None], (core, core), 1, network, overlap=0.25)
+            values = sliding_window_inference(image[None], (window,) * 2, 1, network, overlap=0.25)
             windows.append(time.perf_counter() - start)
     with torch.inference_mode():
         whole = network(image[None])[0]
     return {
-        "case": f"unet_small over {side} x {side}, windows of {core}",
+        "case": f"unet_small over {side} x {side}, {len(plan)} tiles, windows of {window}",
+        "halos": round(plan.axes[0].inputs_read * plan.axes[1].inputs_read / side**2 - 1, 3),
         "scan (s)": round(median(ours), 3),
         "MONAI (s)": round(median(windows), 3),
-        **{f"peak of {w} (MiB)": peak_of(w, side, core) for w in ("scan", "MONAI", "whole")},
+        **{
+            f"peak of {w} (MiB)": peak_of(w, side, window, core) for w in ("scan", "MONAI", "whole")
+        },
         "largest score": float(whole.abs().max()),
         "difference of the scan": float((tiled - whole).abs().max()),
         "difference of MONAI": float((values[0] - whole).abs().max()),
@@ -153,19 +156,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", help="the cases whose name holds this")
-    parser.add_argument("--peak", nargs=3, metavar=("WAY", "SIDE", "CORE"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peak", nargs=4, metavar=("WAY", "SIDE", "WINDOW", "CORE"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.peak:
         take_peak(given.peak[0], *map(int, given.peak[1:]))
         return
+    rounds = given.rounds
     cases: dict[str, Callable[[], dict[str, Any]]] = {
-        "lenet5": lambda: classifier("lenet5", 32, 1024, output="linear"),
-        "vgg16 1120": lambda: classifier("vgg16", 224, 1120, width=0.25),
-        "vgg16 2016": lambda: classifier("vgg16", 224, 2016, width=0.25),
-        "vgg16 full width": lambda: classifier("vgg16", 224, 1120, memory=6 << 30),
-        "unet 256": lambda: segmentation(1024, 256),
-        "unet 512": lambda: segmentation(1024, 512),
+        "lenet5": lambda: classifier(rounds, "lenet5", 32, 1024, output="linear"),
+        "vgg16 narrow": lambda: classifier(rounds, "vgg16", 224, 2016, width=0.25),
+        "vgg16 1120": lambda: classifier(rounds, "vgg16", 224, 1120),
+        "vgg16 2016": lambda: classifier(rounds, "vgg16", 224, 2016),
+        "unet": lambda: segmentation(rounds, 1024, 256),
+        "unet 256": lambda: segmentation(rounds, 1024, 256, core=256),
+        "unet 512": lambda: segmentation(rounds, 1024, 512, core=512),
     }
     for name, case in cases.items():
         if given.only and given.only not in name:

@@ -261,3 +261,21 @@ def test_arguments_of_the_wrong_kind_are_refused() -> None:
         capture(F.relu, randn(2, 3))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"the example of ReLU holds no tensor \(\(3,\)\)"):
         capture(nn.ReLU(), 3)
+
+
+def test_parameters_are_copies_unless_they_are_to_be_shared() -> None:
+    model = Residual().eval()
+    for shared in (False, True):
+        captured = capture(model, randn(2, 3, 8, 8), shared=shared)
+        assert (captured.module.fc.weight is model.fc.weight) == shared
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_max_pooling_leaves_sizes_free_over_one_axis_as_over_more(ceil_mode: bool) -> None:
+    for axes, conv, pool in ((1, nn.Conv1d, nn.MaxPool1d), (2, nn.Conv2d, nn.MaxPool2d)):
+        model = nn.Sequential(conv(2, 3, 3), pool(3, 2, 1, ceil_mode=ceil_mode), conv(3, 2, 2))
+        captured = capture(model.eval(), randn(1, 2, *[41] * axes))
+        assert captured.dynamic is Tier.BATCH_AND_SPACE
+        for size in (20, 77):
+            x = randn(3, 2, *[size] * axes)
+            assert torch.equal(captured.module(x), model(x))

@@ -78,6 +78,19 @@ def test_copy_is_independent() -> None:
     assert twin.dynamic is Tier.BATCH_AND_SPACE
 
 
+def test_a_copy_may_hold_the_same_numbers_or_what_is_made_of_them() -> None:
+    captured = capture(Residual().eval(), randn(2, 3, 8, 8))
+    expected = captured.module(*captured.example)
+    own = dict(captured.module.named_parameters())
+    same, doubled = captured.copy(lambda t: t), captured.copy(lambda t: 2 * t)
+    for name, parameter in doubled.module.named_parameters():
+        assert torch.equal(parameter, 2 * own[name])
+        assert parameter.requires_grad == own[name].requires_grad
+    assert all(p is own[name] for name, p in same.module.named_parameters())
+    same.graph.erase_node(same.graph.output_node())
+    assert_equal(captured.module(*captured.example), expected)
+
+
 def test_refresh_drops_what_is_unused_and_updates_shapes() -> None:
     captured = capture(Residual().eval(), randn(2, 3, 8, 8))
     (norm,) = nodes(captured, aten.batch_norm.default)

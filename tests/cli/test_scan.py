@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`convsmith scan` as a stranger uses it: a result, words on the second stream, exit codes."""
 
+import errno
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+import convsmith as cs
 from convsmith.capture import capture, save
 from convsmith.cli import digits_page, main, scan
-from convsmith.scanning import SyntheticSource
+from convsmith.cli.scan_progress import announcement
+from convsmith.scanning import Prospect, SyntheticSource
+from convsmith.scanning.planning import Larger
 from convsmith.scanning.running.progress import Pace
 from convsmith.scanning.sinks import Store
 
@@ -73,7 +78,44 @@ def test_an_image_becomes_a_result_and_exports(
     }
     code, _, stderr = convsmith("scan", *files, "--out", out, "--output", "labels")
     assert code == 2
-    assert "which differs in output" in stderr
+    assert "which differs in output (scores then, labels now)" in stderr
+
+
+def test_a_format_that_is_none_is_refused_before_the_work(
+    convsmith: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code, _, stderr = convsmith("scan", *files, "--out", out, "--export", tmp_path / "heat.gif")
+    assert code == 2
+    assert "heat.gif ends in '.gif'; it may be .tif, .npy, .png or .jpg" in stderr
+    assert not out.exists()
+
+
+def test_the_shape_that_is_said_is_the_result_s(
+    convsmith: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    call = ("scan", *files, "--out", tmp_path / "out", "--output", "labels", "--json")
+    code, stdout, stderr = convsmith(*call)
+    assert code == 0, stderr
+    assert json.loads(stdout)["shape"] == [1, 28, 38]
+    assert "labels of 1 x 28 x 38, one every 1 x 1 pixels, out of 2 classes" in stderr
+    assert Store.open(tmp_path / "out").arrays[""].shape == (1, 28, 38)
+
+
+def test_costs_are_said_for_each_process_and_with_a_remedy(tmp_path: Path) -> None:
+    said: list[Prospect] = []
+    net, window = torch.nn.Conv2d(1, 2, 3), SyntheticSource((1, 40, 40))
+    cs.scan(net, window, tmp_path / "out", example=torch.zeros(1, 1, 8, 8), announce=said.append)
+    one = announcement(said[0])[2]
+    assert "processes" not in one
+    larger = Larger(memory_bytes=3 << 30, halo=1.25)
+    several = replace(said[0], workers=4, estimate=replace(said[0].estimate, larger=larger))
+    lines = announcement(several)
+    assert " MiB in each of 4 processes; time: about 0 s" in lines[2]
+    assert lines[3] == (
+        "the network looks far: with --memory 3.0GiB the tiles would be larger, and the work 1.25 "
+        "of the image's"
+    )
 
 
 def test_ctrl_c_says_how_to_go_on(
@@ -101,6 +143,24 @@ def test_ctrl_c_says_how_to_go_on(
     assert "the same call goes on from there" in stderr
     assert convsmith(*call, "-q")[0] == 0
     assert not list(Store.open(tmp_path / "out").missing())
+
+
+def test_a_full_disk_says_how_to_go_on(
+    convsmith: Callable[..., Any],
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    call = ("scan", *files, "--out", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", full)
+        code, _, stderr = convsmith(*call)
+    assert code == 1
+    assert "the disk is full; make room, and the same call goes on from there" in stderr
+    assert convsmith(*call, "-q")[0] == 0
 
 
 @pytest.mark.parametrize(

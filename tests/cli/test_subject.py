@@ -107,3 +107,10 @@ def test_an_input_that_no_memory_holds_is_refused_where_numbers_are_asked_for() 
     found = find("mine:build", shape="1,3,9999999999,9999999999")
     with pytest.raises(ArgumentError, match=r"--input 1,3,9999.*: .*; give a smaller one"):
         _ = found.example
+
+
+def test_a_listed_network_has_the_width_that_is_asked_for(tmp_path: Path) -> None:
+    found = subject.find("mobilenet_v2", None, None, 0, width=0.25)
+    assert found.model.recipe.options == {"width": 0.25}
+    with pytest.raises(ArgumentError, match=r"--width 2: MODEL mine:build has the width it was"):
+        subject.find("mine:build", None, "1,3,8,8", 0, width=2)

@@ -2,6 +2,8 @@
 """A converted classifier equals the original on every native-size crop where nothing pads."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -165,6 +167,10 @@ def test_the_model_stays_and_parameters_keep_their_names():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert set(before) == set(network.state_dict())
     assert network.state_dict()["head.2.weight"].shape == (7, 4, 4, 3)
+    with torch.no_grad():
+        for tensor in network.parameters():
+            tensor.zero_()  # its own numbers: the model's are others
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_one_and_three_axes():
@@ -403,3 +409,26 @@ def test_vgg16_equals_itself_at_224_and_gives_a_6x6_map_at_384(width):
         # sqrt(25088) u
         assert (found.flatten(1) - native).abs().max() <= 2e-5 * native.abs().max()
         assert network(x).shape == (1, 10, 6, 6)
+
+
+PEAK = """
+import torch
+from torch import nn
+from convsmith.rewrite import to_fully_convolutional
+from convsmith.scanning.running.resident import peak
+
+to_fully_convolutional(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), torch.zeros(1, 1, 8, 8))
+model = nn.Sequential(nn.Flatten(), nn.Linear(64 * 64, 1 << 14), nn.ReLU(), nn.Linear(1 << 14, 2))
+before, size = peak(), 4 * model[1].weight.numel()
+to_fully_convolutional(model, torch.zeros(1, 64, 8, 8))
+print((peak() - before) / size)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_model_is_held_a_few_times_at_most():
+    """Beside the model: its numbers in float64, what the kernels take for the largest layer, and,
+    when those are gone, the result's.
+    """
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 4.5

@@ -3,6 +3,7 @@
 
 import random
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
@@ -25,7 +26,9 @@ def small_integers(x: Tensor) -> Tensor:
 
 
 class RandomIntegerNetwork(nn.Module):
-    """A few random steps in a row; `words` says which, for the message of a failing test."""
+    """A few random steps in a row; `words` says which, for the message of a failing test, and
+    `grown` how many times more places than the image has a map may have.
+    """
 
     def __init__(self, seed: int, axes: int, steps: int) -> None:
         super().__init__()
@@ -33,6 +36,7 @@ class RandomIntegerNetwork(nn.Module):
         self.generator = torch.Generator().manual_seed(seed)
         self.weights = nn.ParameterList()
         self.words: list[str] = []
+        self.grown = 1
         self.steps = [self._step(depth=0) for _ in range(steps)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,6 +108,7 @@ class RandomIntegerNetwork(nn.Module):
         kernel, stride = self._each([1, 2, 3, 4]), self._each([1, 2, 3])
         padding, dilation = self._each([0, 1]), self._each([1, 1, 2])
         added = [self.random.randrange(s) for s in stride]
+        self.grown *= prod(stride)
         weight, bias = self._weight(CHANNELS, CHANNELS, *kernel), self._weight(CHANNELS)
         conv = _TRANSPOSED[self.axes - 1]
         self._say(f"transposed {kernel} stride {stride} padding {padding} + {added} x {dilation}")
@@ -111,12 +116,14 @@ class RandomIntegerNetwork(nn.Module):
 
     def _nearest(self) -> Step:
         factor = self.random.choice([2, 4])
+        self.grown *= factor**self.axes
         self._say(f"nearest x{factor}")
         return lambda x: F.interpolate(x, scale_factor=factor)
 
     def _linear(self) -> Step:
         mode = _LINEAR[self.axes - 1]
         scale = 4**self.axes
+        self.grown *= 2**self.axes
         self._say(f"{mode} x2")
         return lambda x: F.interpolate(scale * x, scale_factor=2, mode=mode)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from convsmith.errors import FormatError, ShapeError
-from convsmith.scanning.plan import Plan
+from convsmith.scanning.plan import ABSENT, Plan
 from convsmith.scanning.tiling import AxisPlan
 
 
@@ -48,7 +48,7 @@ def test_a_plan_comes_back_from_its_json(plan: Plan) -> None:
     again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
     assert again == plan
     assert again.fingerprint == plan.fingerprint
-    assert plan.differing(again) == []
+    assert plan.differing(again) == {}
 
 
 CHANGES: list[tuple[str, dict[str, Any]]] = [
@@ -70,12 +70,14 @@ def test_another_plan_has_another_fingerprint_and_says_why(
 ) -> None:
     other = replace(plan, **change)
     assert other.fingerprint != plan.fingerprint
-    assert plan.differing(other) == other.differing(plan) == [path]
+    assert [*plan.differing(other)] == [*other.differing(plan)] == [path]
 
 
 def test_another_tile_size_is_named_by_its_axis(plan: Plan) -> None:
     other = replace(plan, axes=(plan.axes[0], axis(64, 32)))
-    assert plan.differing(other) == ["axes.1.core", "axes.1.length"]
+    assert [*plan.differing(other)] == ["axes.1.core", "axes.1.length"]
+    assert plan.differing(other)["axes.1.core"] == (plan.axes[1].core, 32)
+    assert plan.differing(replace(plan, source={}))["source.kind"][1] is ABSENT
 
 
 @pytest.mark.parametrize(

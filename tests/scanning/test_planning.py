@@ -47,6 +47,18 @@ def test_more_memory_reads_less_twice() -> None:
     assert halos[0] > halos[-1]
 
 
+def test_where_halos_cost_much_it_says_what_larger_tiles_would_take() -> None:
+    far = (uncut_axis(50_000, rf=401),) * 2
+    plenty: dict[str, Any] = {"live_bytes": alive, "weight_bytes": 0, **FACTS}
+    _, cramped = plan_scan(far, memory=700 * MIB, **plenty)
+    assert cramped.halo > 1.5
+    assert cramped.larger is not None
+    _, roomy = plan_scan(far, memory=cramped.larger.memory_bytes, **plenty)
+    assert roomy.halo == cramped.larger.halo <= 1.5
+    assert roomy.larger is None
+    assert plan_scan(far, memory=700 * MIB, core=(64, 64), **plenty)[1].larger is None
+
+
 def test_the_estimate_says_what_the_plan_does() -> None:
     plan, estimate = planned(2000 * MIB)
     tile = plan.tile(len(plan) // 2)

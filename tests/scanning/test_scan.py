@@ -99,12 +99,12 @@ def test_the_same_call_goes_on_and_keeps_what_was_chosen(network: Network, tmp_p
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"core": 6}, "axes.0.core"),
-        ({"output": "labels"}, "output"),
-        ({"preprocess": STEPS}, "preprocess.mean"),
-        ({"source": SyntheticSource(SHAPE, seed=1)}, "source.seed"),
-        ({"model": "other"}, "weights"),
-        ({"threads": 3}, "threads"),
+        ({"core": 6}, r"axes\.0\.core \(5 then, 6 now\)"),
+        ({"output": "labels"}, r"output \(scores then, labels now\)"),
+        ({"preprocess": STEPS}, r"preprocess\.mean\.0 \(nothing then, 0\.5 now\)"),
+        ({"source": SyntheticSource(SHAPE, seed=1)}, r"source\.seed \(0 then, 1 now\)"),
+        ({"model": "other"}, r"weights \([0-9a-f]{12} then, [0-9a-f]{12} now\)"),
+        ({"threads": 3}, r"threads \(1 then, 3 now\)"),
     ],
 )
 def test_another_plan_is_refused_by_its_field(
@@ -399,3 +399,14 @@ def test_an_image_that_the_network_would_not_take_whole_is_refused(tmp_path: Pat
     )
     with pytest.raises(ShapeError, match=r"image of 15 x 64: it demands .*; give a larger image"):
         cs.scan(classifier, torch.zeros(1, 15, 64), tmp_path, example=torch.zeros(1, 1, 16, 16))
+
+
+def test_a_classifier_of_signals_slides_over_a_long_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv1d(1, 4, 5), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), nn.Linear(56, 3))
+    model, signal = nn.Sequential(*layers).eval(), torch.rand(1, 1000)
+    result = cs.scan(model, signal, tmp_path / "out", example=torch.zeros(1, 1, 32), core=40)
+    with torch.no_grad():
+        crops = model(signal.unfold(1, 32, 2).movedim(1, 0)).T
+    torch.testing.assert_close(torch.from_numpy(everything(result)), crops, atol=1e-6, rtol=1e-6)
+    assert len(result.plan) == 13

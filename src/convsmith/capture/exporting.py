@@ -43,7 +43,13 @@ class _Attempt(NamedTuple):
         return pytree.tree_map(of_leaf, _combine_args(model, self.args, self.kwargs))
 
 
-def capture(model: nn.Module, example: Any, *, kwargs: Mapping[str, Any] | None = None) -> Captured:
+def capture(
+    model: nn.Module,
+    example: Any,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    shared: bool = False,
+) -> Captured:
     """The inference graph of a model, with the sizes that may vary left free.
 
     The model is not changed: a deep copy in eval mode is exported. Free sizes are tried from the
@@ -58,6 +64,8 @@ def capture(model: nn.Module, example: Any, *, kwargs: Mapping[str, Any] | None 
         example: A tensor, or the tuple of positional inputs; tensors may be nested in tuples, lists
             and dicts.
         kwargs: Keyword inputs.
+        shared: Whether the network has the model's own parameters in place of copies: for one that
+            is copied in the end, so that a large model is not held more often than needed.
 
     Raises:
         ArgumentError: if `model` is not a module or the example holds no tensor.
@@ -76,7 +84,7 @@ def capture(model: nn.Module, example: Any, *, kwargs: Mapping[str, Any] | None 
     args = example if isinstance(example, tuple) else (example,)
     keywords = dict(kwargs or {})
     _check(model, args, keywords)
-    worked = _copied(model).eval()
+    worked = _copied(model, shared).eval()
     for attempt in _attempts(args, keywords):
         try:
             module = _exported(worked, attempt)
@@ -169,9 +177,10 @@ def _check(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             )
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def _copied(model: nn.Module, shared: bool) -> nn.Module:
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in model.parameters() if shared}
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, memo)
     except Exception as error:  # a module may hold anything, and fail to copy in any way
         raise CaptureError(
             f"capture: {type(model).__name__} cannot be deep-copied: {error}; convsmith works on "

@@ -8,6 +8,7 @@ decomposed), without in-place operators, without guards, every argument present.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +53,18 @@ class Captured:
     def graph(self) -> fx.Graph:
         return self.module.graph
 
-    def copy(self) -> "Captured":
-        """An independent copy: own graph and own parameters; the example is shared."""
-        return Captured(
-            copy.deepcopy(self.module), self.example, dict(self.kwargs), self.was_training
-        )
+    def copy(self, held: Callable[[torch.Tensor], torch.Tensor] | None = None) -> "Captured":
+        """An independent copy: own graph and own parameters; the example is shared.
+
+        With `held`, a parameter or buffer of the copy is what `held` makes of the original's: a
+        large network is not held twice only to be converted, or where nothing writes into it.
+        """
+        memo: dict[int, Any] = {}
+        if held is not None:
+            own = [*self.module.parameters(), *self.module.buffers()]
+            memo = {id(tensor): _as_held(tensor, held(tensor)) for tensor in own}
+        module = copy.deepcopy(self.module, memo)
+        return Captured(module, self.example, dict(self.kwargs), self.was_training)
 
     def fix_sizes(self) -> None:
         """Take every size for the example's, until `refresh(widen=True)`.
@@ -86,6 +94,13 @@ class Captured:
             return
         leaves = pytree.tree_leaves((self.example, self.kwargs))
         self.module.meta["contract"] = refreshed(self.module, leaves, self.contract, widen=widen)
+
+
+def _as_held(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """What stands for a tensor of a network: a parameter for a parameter."""
+    if other is tensor or not isinstance(tensor, torch.nn.Parameter):
+        return other
+    return torch.nn.Parameter(other.detach(), requires_grad=tensor.requires_grad)
 
 
 def _drop_unused_tensors(module: fx.GraphModule) -> None:

@@ -23,9 +23,11 @@ from torch.utils import _pytree as pytree
 from torch.utils._sympy.printers import PythonPrinter
 
 from convsmith.capture.guards import parse_guard
+from convsmith.capture.pooling import let_lengths_vary
 from convsmith.capture.quiet import quiet
 from convsmith.capture.sizes import Contract, Input
 
+let_lengths_vary()
 _TORCH = Path(torch.__file__).parent
 # Here torch asks about sizes to choose strides ("not 1", "2 or more") or a kernel ("batch < 16"):
 # the answers never change values.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,10 @@ Image = Annotated[
 Out = Annotated[
     Path | None, typer.Option(help="The folder to write to, or to go on with, as Zarr.")
 ]
+Width = Annotated[
+    float | None,
+    typer.Option(help="Factor on its channels, where it is listed and its weights do not say."),
+]
 Output = Annotated[
     Literal["scores", "probabilities", "labels", "topk"],
     typer.Option(help="What is kept of the network's scores."),
@@ -44,7 +49,12 @@ TwoPass = Annotated[
     bool,
     typer.Option("--two-pass", help="First measure what layers want to know of the whole image."),
 ]
-Memory = Annotated[str, typer.Option(metavar="SIZE", help="What the run may take, as in 2GiB.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="What each process may take, as in 2GiB [a quarter of the machine's]."
+    ),
+]
 Axes = Annotated[
     str | None, typer.Option(help="The order of the axes, as in HWC, where the image says none.")
 ]
@@ -76,12 +86,13 @@ def run(
     out: Out = None,
     weights: Weights = None,
     shape: Shape = None,
+    width: Width = None,
     output: Output = "scores",
     k: K = 5,
     promise: Promise = "fcn",
     output_stride: Stride = None,
     two_pass: TwoPass = False,
-    memory: Memory = "2GiB",
+    memory: Memory = None,
     axes: Axes = None,
     channels: Channels = None,
     classes: Classes = None,
@@ -107,7 +118,7 @@ def run(
         "promise": promise,
         "output_stride": output_stride,
         "two_pass": two_pass,
-        "memory": _bytes(memory),
+        "memory": _bytes(memory) if memory is not None else None,
         "nan": "allow" if allow_nan else "error",
         "workers": workers,
         "dask": dask,
@@ -126,7 +137,8 @@ def run(
             "scan: give MODEL, IMAGE and --out FOLDER; without a model and an image, a page of "
             "digits is read"
         )
-    job = _Job(image, axes, channels, out, weights, shape, seed, quiet)
+    _check_formats(export or [])
+    job = _Job(image, axes, channels, out, weights, shape, width, seed, quiet)
     result = job.done(model, options | {"classes": _lines(classes)})
     files = _exported(result.store, export or [], job.source(), of)
     if as_json:
@@ -145,6 +157,7 @@ class _Job:
     out: Path
     weights: Path | None
     shape: str | None
+    width: float | None
     seed: int
     quiet: bool
 
@@ -165,7 +178,7 @@ class _Job:
 
         source = self.source()
         with ScanView(quiet=self.quiet) as view, redirect_stdout(sys.stderr):
-            found = subject.find(model, self.weights, self.shape, self.seed)
+            found = subject.find(model, self.weights, self.shape, self.seed, self.width)
             for remark in found.remarks:
                 view.say(remark)
             steps = found.preprocess.to_json() if found.preprocess else None
@@ -183,6 +196,10 @@ class _Job:
             except ScanError as error:
                 for line in _reasons(error.failed):
                     view.say(line)
+                raise
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    view.say("the disk is full; make room, and the same call goes on from there")
                 raise
             except KeyboardInterrupt as stopped:
                 view.say(str(stopped) or "stopped")
@@ -211,6 +228,14 @@ def _bytes(text: str) -> int:
 
 def _lines(path: Path | None) -> list[str] | None:
     return path.read_text(encoding="utf-8").splitlines() if path else None
+
+
+def _check_formats(files: Sequence[Path]) -> None:
+    """Before the work, not after it."""
+    from convsmith.scanning.sinks.exports import format_of
+
+    for file in files:
+        format_of(file)
 
 
 def _exported(result: Store | Path, files: Sequence[Path], image: Any, of: str | None) -> list[str]:

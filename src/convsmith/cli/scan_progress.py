@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -22,7 +23,6 @@ from convsmith.cli.options import progress_console
 if TYPE_CHECKING:
     from convsmith.scanning import Progress, Prospect
 
-_MUCH = 1.5  # times the image's work
 _PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 
 
@@ -104,21 +104,28 @@ def announcement(prospect: Prospect) -> list[str]:
     """The lines before the work."""
     plan, estimate = prospect.plan, prospect.estimate
     stride = " x ".join(f"{float(axis.stride):g}" for axis in plan.axes)
-    result = " x ".join(map(str, (plan.out_channels, *plan.outputs)))
+    result = " x ".join(map(str, prospect.shape))
     read = " x ".join(map(str, estimate.read))
+    each = f" in each of {prospect.workers} processes" if prospect.workers else ""
     lines = [
-        f"{plan.output} of {result}, one every {stride} pixels",
+        f"{plan.output} of {result}, one every {stride} pixels"
+        + (f", out of {plan.out_channels} classes" if plan.output in ("labels", "topk") else ""),
         f"{estimate.tiles} tile{'s' * (estimate.tiles > 1)} of {read}, {plan.batch} at once; "
         f"halos make the work {estimate.halo:.2f} of the image's",
         f"memory: about {estimate.memory_bytes / 2**20:.0f} MiB of "
-        f"{estimate.budget_bytes / 2**20:.0f} MiB; time: about {prospect.seconds():.0f} s",
+        f"{estimate.budget_bytes / 2**20:.0f} MiB{each}; "
+        f"time: about {prospect.seconds() / max(1, prospect.workers):.0f} s",
     ]
     if estimate.memory_bytes > estimate.budget_bytes:
         lines.append(
             "converting the network took more memory than was allowed; the scan keeps to it"
         )
-    if estimate.halo > _MUCH:
-        lines.append("the network looks far: larger tiles, by more --memory, would cost less")
+    if estimate.larger is not None:
+        enough = ceil(10 * estimate.larger.memory_bytes / 2**30) / 10
+        lines.append(
+            f"the network looks far: with --memory {enough}GiB the tiles would be larger, and the "
+            f"work {estimate.larger.halo:.2f} of the image's"
+        )
     if plan.promise == "patch":
         lines.append("promise: the classifier on every crop (patch)")
     elif prospect.coincide is None:

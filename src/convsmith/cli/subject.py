@@ -48,8 +48,15 @@ class Subject:
             raise ArgumentError(f"--input {words}: {error}; give a smaller one") from None
 
 
-def find(model: str | None, weights: Path | None, shape: str | None, seed: int) -> Subject:
-    """The network a command was given: a listed name, a saved folder or package.module:callable.
+def find(
+    model: str | None,
+    weights: Path | None,
+    shape: str | None,
+    seed: int,
+    width: float | None = None,
+) -> Subject:
+    """The network a command was given: a listed name, built of that width, a saved folder or
+    package.module:callable.
 
     Raises:
         ArgumentError: if it is none of these, or an option does not fit its kind.
@@ -61,12 +68,16 @@ def find(model: str | None, weights: Path | None, shape: str | None, seed: int) 
     torch.manual_seed(seed)
     name = model or DEFAULT
     # A folder that happens to be called like a network does not hide it; ./name means the folder.
-    if name not in models.NETWORKS:
-        if Path(name).is_dir():
-            return _saved(name, weights, shape)
-        if ":" in name:
-            return _imported(name, weights, shape)
-    return _listed(name, weights, shape)
+    is_own = name not in models.NETWORKS and (Path(name).is_dir() or ":" in name)
+    if is_own and width is not None:
+        raise ArgumentError(
+            f"--width {width}: MODEL {name} has the width it was built with; networks of "
+            "`convsmith list` are built of any"
+        )
+    if is_own:
+        read = _saved if Path(name).is_dir() else _imported
+        return read(name, weights, shape)
+    return _listed(name, weights, shape, width)
 
 
 def labelled(subject: Subject, path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
@@ -86,11 +97,11 @@ def labelled(subject: Subject, path: Path, most: int | None = None) -> tuple[Ten
     return images.batch(range(len(images) if most is None else min(most, len(images))))
 
 
-def _listed(name: str, weights: Path | None, shape: str | None) -> Subject:
+def _listed(name: str, weights: Path | None, shape: str | None, width: float | None) -> Subject:
     from convsmith import models
 
     stored = weights or ("embedded" if models.find(name).embedded else None)
-    model = models.create(name, weights=stored)
+    model = models.create(name, weights=stored, width=width)
     natural = (1, *models.find(name).shape_of(model.preprocess))
     return Subject(
         name=name,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`to_fully_convolutional`: a classifier becomes a network that slides over larger images."""
 
+import copy
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -50,23 +52,31 @@ def to_fully_convolutional(model: nn.Module, example: Any) -> nn.Module:
     >>> network(torch.zeros(1, 3, 8, 8)).shape, network(torch.zeros(1, 3, 10, 13)).shape
     (torch.Size([1, 10, 1, 1]), torch.Size([1, 10, 3, 6]))
     """
-    captured = capture(model, example)
+    captured = capture(model, example, shared=True)
     captured.fix_sizes()
+    converted = _converted(captured)
+    Locality(converted)  # before the proof, whose numbers in float64 would be held meanwhile
     proof = Proof(captured, random_like(Inputs(captured.example, captured.kwargs), seed=0))
-    converted, twin = captured, proof.twin.copy()
-    for network in (converted, twin):
-        convert(network)
-        network.refresh()
+    twin = _converted(proof.twin)
     exact, own = proof.check(converted, twin, reshaped=True)
     if exact.why or own.why:
         raise RewriteError(
             f"to_fully_convolutional: the converted {type(model).__name__} differs from the model "
             f"at its native size: {exact.why or own.why}; flatten its map in one step."
         )
-    Locality(converted)
     _free_sizes(converted)
     check_crop(converted, twin, proof)
-    return converted.module
+    del proof, twin
+    gc.collect()  # graphs refer to themselves; their numbers in float64 are twice the network's
+    return copy.deepcopy(converted.module)
+
+
+def _converted(captured: Captured) -> Captured:
+    """The sliding form of a network, with the same numbers: most of them are not held twice."""
+    sliding = captured.copy(lambda tensor: tensor)
+    convert(sliding)
+    sliding.refresh()
+    return sliding
 
 
 def _free_sizes(captured: Captured) -> None:

@@ -38,7 +38,7 @@ class Larger(fx.Interpreter):
         """Grow every size of an image by `grow`, or to twice itself."""
         graph = captured.module.graph
         self.native = {node.name: _shape(node.meta.get("val")) for node in graph.nodes}
-        super().__init__(captured.copy().module.to("meta"))
+        super().__init__(captured.copy(_on_meta).module.to("meta"))
         self.grown: dict[str, list[int]] = {}  # of each node, the axes that grew with the image
         inputs = tree_map(_on_meta, (captured.example, captured.kwargs))
         larger = tree_map(lambda value: enlarged(value, grow), inputs)

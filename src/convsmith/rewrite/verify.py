@@ -107,8 +107,7 @@ def run(captured: Captured, inputs: Inputs) -> Any:
 
 def in_float64(captured: Captured) -> Captured:
     """Return the network computed in float64: parameters, constants, every dtype in the graph."""
-    twin = captured.copy()
-    twin.module.double()
+    twin = captured.copy(_widened)
     for node in twin.module.graph.nodes:
         node.args, node.kwargs = map_aggregate((node.args, node.kwargs), _widened)
         _widen_new_tensor(node)

@@ -17,6 +17,7 @@ from convsmith.errors import FormatError, ShapeError
 from convsmith.scanning.tiling import AxisPlan
 
 FORMAT, VERSION = "convsmith scan plan", 1
+ABSENT: Any = object()  # of a field that only one of two plans has
 
 Output = Literal["scores", "probabilities", "labels", "topk"]
 Promise = Literal["fcn", "patch"]
@@ -132,13 +133,16 @@ class Plan:
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def differing(self, other: "Plan") -> list[str]:
-        """The fields in which two plans differ: "threads", "axes.0.core", "source.mtime_ns"."""
+    def differing(self, other: "Plan") -> dict[str, tuple[Any, Any]]:
+        """The fields in which two plans differ, and this one's and the other's value, which may be
+        `ABSENT`: {"threads": (1, 2), "axes.0.core": (32, 48)}.
+        """
         mine, theirs = (dict(_leaves(plan.to_json())) for plan in (self, other))
-        absent = object()
-        return sorted(
-            path for path in {*mine, *theirs} if mine.get(path, absent) != theirs.get(path, absent)
-        )
+        pairs = {
+            path: (mine.get(path, ABSENT), theirs.get(path, ABSENT))
+            for path in sorted({*mine, *theirs})
+        }
+        return {path: (a, b) for path, (a, b) in pairs.items() if a != b}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `json.dumps`."""

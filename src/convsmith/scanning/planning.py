@@ -2,7 +2,7 @@
 """`plan_scan`: tiles that fit the memory, and what they will cost, before any work begins."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -13,6 +13,7 @@ from convsmith.scanning.tiling import AxisPlan
 
 _SIDES = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 _HALO = 1.1  # once a tile reads only so much more than its share, a larger one wins little
+_MUCH = 1.5  # and from here on the reader is told what a larger one would take
 _LEAST_PIXELS = (
     512 * 512
 )  # below it, opening, syncing and writing a tile cost more than they should
@@ -51,6 +52,14 @@ class UncutAxis:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Larger:
+    """Tiles that the memory has no room for: what they would take, and what their halos cost."""
+
+    memory_bytes: int
+    halo: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What a plan will cost.
 
@@ -60,6 +69,7 @@ class Estimate:
         halo: Pixels read over pixels of the image: 1 if none is read twice.
         memory_bytes, budget_bytes: The most memory at once, by a count that is meant to be no less
             than what is taken, and what is allowed.
+        larger: Where halos cost much and a larger tile would save: the least that does.
     """
 
     tiles: int
@@ -67,6 +77,7 @@ class Estimate:
     halo: float
     memory_bytes: int
     budget_bytes: int
+    larger: Larger | None = None
 
 
 def plan_scan(
@@ -113,6 +124,7 @@ def plan_scan(
         return _PROCESS + held_bytes + 2 * weight_bytes + alive + waiting
 
     chosen: tuple[Plan, Estimate] | None = None
+    larger: Larger | None = None
     least = 0
     for axes in _candidates(uncut, core):
         count = batch or _together(axes)
@@ -121,7 +133,12 @@ def plan_scan(
         taken = needed(axes, count)
         least = min(least or taken, taken)
         if taken > memory:
-            break
+            if chosen is None or chosen[1].halo <= _MUCH:
+                break
+            larger = Larger(memory_bytes=taken, halo=_halo(axes))
+            if larger.halo <= _MUCH:
+                break
+            continue
         chosen = _planned(axes, count, taken, memory, facts)
         is_large = prod(axis.read for axis in axes) >= _LEAST_PIXELS
         if chosen[1].halo <= _HALO and is_large:
@@ -131,7 +148,8 @@ def plan_scan(
             f"scan: the least that it takes is {least / 2**20:.0f} MiB, and memory is "
             f"{memory / 2**20:.0f} MiB; allow more, or give a smaller core or batch"
         )
-    return chosen
+    plan, estimate = chosen
+    return plan, replace(estimate, larger=larger)
 
 
 def _candidates(
@@ -171,6 +189,10 @@ def _together(axes: Sequence[AxisPlan]) -> int:
     return max(1, min(_MOST_TOGETHER, tiles, _BATCH_PIXELS // pixels))
 
 
+def _halo(axes: Sequence[AxisPlan]) -> float:
+    return prod(axis.inputs_read / axis.size for axis in axes)
+
+
 def _planned(
     axes: tuple[AxisPlan, ...], batch: int, taken: int, memory: int, facts: Mapping[str, Any]
 ) -> tuple[Plan, Estimate]:
@@ -178,7 +200,7 @@ def _planned(
     estimate = Estimate(
         tiles=len(plan),
         read=(plan.in_channels, *(axis.read for axis in axes)),
-        halo=prod(axis.inputs_read / axis.size for axis in axes),
+        halo=_halo(axes),
         memory_bytes=taken,
         budget_bytes=memory,
     )

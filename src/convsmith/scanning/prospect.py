@@ -31,8 +31,9 @@ from convsmith.scanning.preparing import (
     refined,
     runnable,
 )
-from convsmith.scanning.running.resident import peak, release
+from convsmith.scanning.running.resident import installed, peak, release, share
 from convsmith.scanning.running.threads import threads as computing_with
+from convsmith.scanning.sinks.reduction import parts_of
 from convsmith.scanning.sliding import AxisSliding, Sliding, sliding
 from convsmith.scanning.sliding.together import TOGETHER, check_apart
 from convsmith.scanning.sliding.watching import watch
@@ -53,10 +54,24 @@ class Wishes:
     two_pass: bool
     nan: Literal["error", "allow"]
     preprocess: Mapping[str, Any] | Literal["model"] | None
-    memory: int
+    memory: int | None
+    workers: int
     core: int | Sequence[int] | None
     batch: int | None
     threads: int | None
+
+    def allowed(self, before: Plan | None) -> int:
+        """Bytes that each process may take. What a run chose by itself, later runs keep, unless the
+        machine has less.
+        """
+        if self.memory is not None:
+            return self.memory
+        return installed() if before else share(1 + self.workers)
+
+    @property
+    def allowed_alone(self) -> int:
+        """The same for statistics, which are taken here, and must not depend on the workers."""
+        return self.memory or share(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +86,7 @@ class Prospect:
         uncut: The axes of the image, before they were cut.
         passes: How often the image is read: once, and once for the statistics of each layer that
             looks at the whole map.
+        workers: Local processes that share the work; 0: this one.
     """
 
     network: Network
@@ -79,6 +95,12 @@ class Prospect:
     uncut: tuple[UncutAxis, ...]
     coincide: bool | None
     passes: int
+    workers: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what is written, the channels first."""
+        return (parts_of(self.plan)[0].channels, *self.plan.outputs)
 
     def seconds(self) -> float:
         """How long all tiles will take, from the time of a batch of zeros: smaller tiles than the
@@ -103,7 +125,7 @@ class Prospect:
         """Return plain data for `json.dumps`; the plan is in the result's folder."""
         plan = self.plan
         return {
-            "shape": [plan.out_channels, *plan.outputs],
+            "shape": list(self.shape),
             "output": plan.output,
             "stride": [float(axis.stride) for axis in plan.axes],
             "promise": plan.promise,
@@ -147,7 +169,8 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         raise ShapeError(
             f"scan: the image has {image.shape[0]} channels of {space}, and "
             f"{type(model).__name__} takes {channels}; choose channels with "
-            "open_source(..., channels=[...]), or give the order of the axes with axes="
+            "open_source(..., channels=[...]) (--channels), or give the order of the axes with "
+            "axes= (--axes)"
         )
     threads = wishes.threads or (before.threads if before else torch.get_num_threads())
     if wishes.promise == "patch":
@@ -161,7 +184,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         way.uncut,
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
-        memory=wishes.memory,
+        memory=wishes.allowed(before),
         held_bytes=held_bytes(image),
         core=core or (before.cores if before else None),
         batch=wishes.batch or (before.batch if before else None),
@@ -179,6 +202,8 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
     )
     if way.slides is not None:
         way.slides.check(plan.axes)
+    usual = max(wishes.allowed(None), estimate.memory_bytes)  # tiles of before may take more
+    estimate = replace(estimate, budget_bytes=usual)
     if (so_far := peak()) > before_it:  # the conversion and its proof may have taken more
         estimate = replace(estimate, memory_bytes=max(estimate.memory_bytes, so_far))
     return Prospect(
@@ -188,6 +213,7 @@ def prospect_of(model: nn.Module, image: Source, wishes: Wishes, before: Plan | 
         uncut=way.uncut,
         coincide=way.coincide,
         passes=way.passes,
+        workers=wishes.workers,
     )
 
 
@@ -235,7 +261,7 @@ def _moments(image: Source, steps: Mapping[str, Any], wishes: Wishes, network: N
         way.uncut,
         live_bytes=way.live_bytes,
         weight_bytes=way.weight_bytes,
-        memory=wishes.memory,
+        memory=wishes.allowed_alone,
         held_bytes=held_bytes(image),
         batch=1,
         in_channels=image.shape[0],

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convsmith.capture import save
 from convsmith.errors import ArgumentError, ScanError
-from convsmith.scanning.plan import Output, Plan, Promise
+from convsmith.scanning.plan import ABSENT, Output, Plan, Promise
 from convsmith.scanning.preparing import runnable
 from convsmith.scanning.prospect import Prospect, Wishes, prospect_of
 from convsmith.scanning.running.batches import Batches
@@ -22,6 +22,7 @@ from convsmith.scanning.running.journal import JOURNAL, Finished, Journal, read_
 from convsmith.scanning.running.local import run_local
 from convsmith.scanning.running.ownership import Ownership
 from convsmith.scanning.running.progress import Pace, Progress
+from convsmith.scanning.running.resident import share
 from convsmith.scanning.running.stopping import Stop, stopping
 from convsmith.scanning.running.threads import threads as computing_with
 from convsmith.scanning.running.tile import Outcome, Work
@@ -76,7 +77,7 @@ def scan(
     two_pass: bool = False,
     preprocess: Mapping[str, Any] | Literal["model"] | None = "model",
     axes: str | None = None,
-    memory: int = 2 << 30,
+    memory: int | None = None,
     core: int | Sequence[int] | None = None,
     batch: int | None = None,
     threads: int | None = None,
@@ -116,7 +117,8 @@ def scan(
         preprocess: `{"scale":, "mean":, "std":}` for every pixel, the model's own, or None for
             pixels as they are. Nothing is resized.
         axes: The order of the image's axes, such as "HWC"; the result has it too.
-        memory: Bytes that the run may take; tiles are cut to fit.
+        memory: Bytes that each process may take; tiles are cut to fit. A quarter of the machine's
+            if not given, or half of it among all local workers.
         core, batch, threads: Outputs of a tile along each axis, tiles at once, threads of the
             network: chosen if not given, and then kept by runs that resume.
         nan: Whether samples that are not numbers are an error or pass.
@@ -153,6 +155,7 @@ def scan(
         nan=nan,
         preprocess=preprocess,
         memory=memory,
+        workers=workers,
         core=core,
         batch=batch,
         threads=threads,
@@ -160,10 +163,9 @@ def scan(
     with Ownership(Path(sink) / "convsmith" / "lock"):
         found = Store.open(sink) if Store.exists(sink) else None
         prospect = prospect_of(model, image, wishes, found.plan if found else None)
-        store = found or Store.create(
+        store = _of_plan(found, prospect.plan) or Store.create(
             sink, prospect.plan, axes=_with_channels(axes), place=image.place, classes=classes
         )
-        _check_same(store, prospect.plan)
         run = _Run(prospect, store, image, retries, nan, workers, dask)
         finished = run.finished(verify=verify)
         if announce is not None:
@@ -261,9 +263,9 @@ class _Run:
             return run_cluster(client, order, batches, missing, is_done, pace, stop)
 
 
-def _kept(memory: int) -> int:
+def _kept(memory: int | None) -> int:
     """Bytes of the image that its source may keep decoded."""
-    return min(DEFAULT_BUDGET, memory // 2)
+    return min(DEFAULT_BUDGET, (memory or share(1)) // 2)
 
 
 def _with_channels(axes: str | None) -> str | None:
@@ -271,13 +273,24 @@ def _with_channels(axes: str | None) -> str | None:
     return axes if axes is None or "C" in axes else f"C{axes}"
 
 
-def _check_same(store: Store, plan: Plan) -> None:
-    differing = store.plan.differing(plan)
-    if differing:
+def _of_plan(found: Store | None, plan: Plan) -> Store | None:
+    """The result that is there, once it is known to be of this plan."""
+    differing = found.plan.differing(plan) if found is not None else {}
+    if found is not None and differing:
         raise ArgumentError(
-            f"scan: {store.folder} was begun under another plan, which differs in "
-            f"{', '.join(differing)}; go on with what began it, or scan into a new folder"
+            f"scan: {found.folder} was begun under another plan, which differs in "
+            f"{', '.join(_changed(*row) for row in differing.items())}; go on with what began it, "
+            "or scan into a new folder"
         )
+    return found
+
+
+def _changed(field: str, values: tuple[Any, Any]) -> str:
+    """One field and both of its values; of digests, as much as tells them apart."""
+    is_digest = field.rpartition(".")[2] in ("weights", "graph", "digest")
+    most = 12 if is_digest else None
+    then, now = ("nothing" if value is ABSENT else str(value)[:most] for value in values)
+    return f"{field} ({then} then, {now} now)"
 
 
 def _failure(failed: Mapping[int, str], done: int, total: int) -> ScanError:

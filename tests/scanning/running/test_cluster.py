@@ -84,6 +84,7 @@ def test_two_workers_write_the_bytes_of_one_process(begin: Begin) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # processes are started one by one
 @pytest.mark.parametrize("deaths", [0, 1, 2])
 def test_four_workers_of_which_some_die_write_the_same_bytes(
     begin: Begin, tmp_path: Path, deaths: int
@@ -102,6 +103,7 @@ def test_four_workers_of_which_some_die_write_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # processes are started one by one
 def test_a_tile_that_kills_every_worker_is_given_up_alone(begin: Begin, tmp_path: Path) -> None:
     work = begin(plan=plan(batch=1))
     fuses = tmp_path / "fuses"

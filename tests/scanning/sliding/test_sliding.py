@@ -170,7 +170,7 @@ def test_what_does_not_slide_is_refused_by_name(then: Callable[[Tensor], Any], w
 def test_a_refusal_names_the_module_and_the_remedy() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.GroupNorm(2, 8), nn.ReLU()))
     with pytest.raises(
-        UnsupportedError, match=r"scan: 1\.0 \(group_norm.* two_pass=True finds such"
+        UnsupportedError, match=r"scan: 1\.0 \(group_norm.* two_pass=True \(--two-pass\) finds such"
     ):
         sliding(net, 3, [512, 512])
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this process holds of the machine's memory."""
+"""What this process holds of the machine's memory, and what there is."""
 
 import ctypes
 import gc
+import os
 import resource
 import sys
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container; "max" where it has none
+_LEAST = 1 << 30
 
 
 def peak() -> int:
@@ -17,6 +20,20 @@ def peak() -> int:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
+
+
+def installed() -> int:
+    """The bytes of this machine, or what its container may have of them."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _LIMIT.read_text().strip() if _LIMIT.is_file() else ""
+    return min(machine, int(limit)) if limit.isdecimal() else machine
+
+
+def share(processes: int) -> int:
+    """What each of so many processes may take where nobody said: a quarter of the machine's memory,
+    together half of it, and at least 1 GiB. The one that started others counts, too.
+    """
+    return max(_LEAST, installed() // (2 * max(2, processes)))
 
 
 def release() -> None:

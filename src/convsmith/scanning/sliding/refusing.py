@@ -11,7 +11,7 @@ from convsmith.analysis.result import WholeMap
 from convsmith.scanning.sliding.comparing import factors
 from convsmith.scanning.sliding.watching import refusal
 
-TWO_PASS = "two_pass=True finds such numbers over all tiles first, where it can"
+TWO_PASS = "two_pass=True (--two-pass) finds such numbers over all tiles first, where it can"
 _ALIKE = "only what does the same at every place can be cut into tiles"
 
 

@@ -46,7 +46,8 @@ def read_window(
         raise FormatError(
             f"read_window: {named(source)} holds NaN at channel {channel}, pixel {pixel}, one of "
             f"{int(np.isnan(samples).sum())} in the window {spelt(window)}; one such sample "
-            f'spoils every output that sees it: fill them, or let them through with nan="allow"'
+            f"spoils every output that sees it: fill them, or let them through with "
+            f'nan="allow" (--allow-nan)'
         )
     return samples
 
@@ -60,8 +61,9 @@ def check_channels(source: Source, in_channels: int) -> None:
     if source.shape[0] != in_channels:
         raise ShapeError(
             f"{named(source)} has {source.shape[0]} channels, and the network reads {in_channels}; "
-            f"choose them with channels=, as in channels=[{', '.join(map(str, range(in_channels)))}"
-            f"], or say with axes= which axis they are"
+            f"choose them with channels= (--channels), as in "
+            f"channels=[{', '.join(map(str, range(in_channels)))}], or say with axes= (--axes) "
+            "which axis they are"
         )
 
 

@@ -15,9 +15,26 @@ from convsmith.scanning.sinks.exports.overlay import Overlay, write_overlay
 from convsmith.scanning.sinks.store import Store
 from convsmith.scanning.sources.protocol import Source
 
-_SAME = {".tiff": ".tif", ".jpg": ".png", ".jpeg": ".png"}
+_FORMATS = {
+    **{".tif": ".tif", ".tiff": ".tif", ".npy": ".npy"},
+    **{".png": ".png", ".jpg": ".png", ".jpeg": ".png"},
+}
 DEFAULT_BUDGET = 2**28
 """Bytes of a result that are held at a time."""
+
+
+def format_of(target: str | os.PathLike[str]) -> str:
+    """The format that a file's name asks for: ".tif", ".npy", or ".png" for any picture.
+
+    Raises:
+        ArgumentError: if it is none.
+    """
+    path = Path(target)
+    if path.suffix.lower() not in _FORMATS:
+        raise ArgumentError(
+            f"export: {path.name} ends in {path.suffix!r}; it may be .tif, .npy, .png or .jpg"
+        )
+    return _FORMATS[path.suffix.lower()]
 
 
 def export(
@@ -73,12 +90,7 @@ def export(
             store, path, Overlay(image=image, of=of, classes=classes, size=size, budget=budget)
         ),
     }
-    ending = target.suffix.lower()
-    writer = writers.get(_SAME.get(ending, ending))
-    if writer is None:
-        raise ArgumentError(
-            f"export: {target.name} ends in {target.suffix!r}; it may be .tif, .npy, .png or .jpg"
-        )
+    writer = writers[format_of(target)]
     _check_finished(store)
     unfinished = target.with_name(f".{uuid4().hex}{target.suffix.lower()}")
     try:

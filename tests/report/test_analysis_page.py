@@ -153,6 +153,15 @@ def test_sequences_and_volumes_are_drawn_too(opened: Any, shape: tuple[int, ...]
     assert int(now["width"]) == 5
 
 
+def test_a_volume_says_which_slice_is_drawn(opened: Any) -> None:
+    model = nn.Sequential(nn.Conv3d(3, 4, (5, 3, 3), padding=(2, 0, 0)), nn.AdaptiveAvgPool3d(1))
+    found = cs.analyze(model.eval(), (1, 3, 9, 8, 10)).to_json()
+    lines = [text for _, text in opened(analysis_page(found), "step=0").all("li")]
+    assert "drawn: the slice at depth 4 of 0 to 8; along it the middle output sees 2 to 6" in lines
+    lines = [text for _, text in opened(analysis_page(found), "step=1").all("li")]
+    assert "drawn: the slice at depth 4 of 0 to 8; along it the middle output sees 0 to 8" in lines
+
+
 @pytest.mark.parametrize(
     ("choice", "rows"),
     [

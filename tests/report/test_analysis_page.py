@@ -2,7 +2,6 @@
 """The page in a real browser: what it draws, what a reader can do, and that no name can run."""
 
 import json
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +16,8 @@ import convsmith as cs
 from convsmith.errors import ArgumentError
 from convsmith.report import analyses_page, analysis_page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+from .browser import BROWSERS, find_browser
+
 HOSTILE = (
     "</script><script>document['title']='ran'</script>",
     "<img src=x onerror=\"document['title']='ran'\">",
@@ -60,7 +60,7 @@ class Dom(HTMLParser):
 @pytest.fixture
 def opened(tmp_path: Path) -> Any:
     """Open a page in a browser, with what the reader chooses in its address."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    program = find_browser()
     if program is None:
         pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")
 

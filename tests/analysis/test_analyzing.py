@@ -106,6 +106,32 @@ def test_models_in_any_state() -> None:
     assert half.inputs[0].dtype == "bfloat16"
 
 
+def test_parameters_that_no_model_owns_are_told_of() -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [nn.Conv2d(3, 4, 3)]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers[0](x)
+
+    found = cs.analyze(Hidden().eval(), (1, 3, 8, 8))
+    assert found.total.macs.all == 36 * 4 * 27
+    assert found.total.parameters == 0
+    assert found.notes[0].startswith("112 parameters are read that the model does not own")
+
+
+def test_complex_numbers() -> None:
+    found = cs.analyze(nn.Conv2d(3, 4, 3, dtype=torch.complex64).eval(), (1, 3, 8, 8))
+    assert found.inputs[0].dtype == "complex64"
+    assert found.total.macs.all == 36 * 4 * 27
+    assert found.cone is not None
+    assert [axis.size for axis in found.cone.axes] == [3, 3]
+    assert found.notes == (
+        "a multiply-accumulate of complex numbers counts as one; it takes four real",
+    )
+
+
 def test_a_saved_network_is_analysed_like_its_model(tmp_path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     cs.optimize(model, torch.zeros(1, 3, 8, 8)).save(tmp_path / "saved")

@@ -95,9 +95,37 @@ def filter_at_each_place(self, x):
     return (F.unfold(x, 3, padding=1).view(1, 8, 9, 256) * self.kernels).sum(2)
 
 
+def involution_by_einsum(self, x):
+    """Two groups; every einsum letter but the taps' and the groups' channels stays."""
+    n, c, h, w = x.shape
+    kernels = self.span(self.reduce(x)).view(n, 2, 49, h, w)
+    patches = F.unfold(x, 7, padding=3).view(n, 2, c // 2, 49, h, w)
+    return torch.einsum("ngkhw, ngckhw -> ngchw", kernels, patches).reshape(n, c, h, w)
+
+
+def conv_by_einsum(self, x):
+    return torch.einsum("nkp,ko->nop", F.unfold(x, 3, padding=1), self.kernels)
+
+
+def local_by_einsum(self, x):
+    return torch.einsum("nkp,okp->nop", F.unfold(x, 3, padding=1), self.kernels)
+
+
 WEIGHT = nn.Parameter(torch.zeros(16, 8, 3, 3))
 SPELT_OUT = {
     "involution": WRONG_ELSEWHERE["involution"][:2],
+    "involution by einsum": (
+        Call(involution_by_einsum, reduce=nn.Conv2d(16, 4, 1), span=nn.Conv2d(4, 98, 1)),
+        (1, 16, 16, 16),
+    ),
+    "standard by einsum": (
+        Call(conv_by_einsum, kernels=nn.Parameter(torch.zeros(72, 4))),
+        IMAGE,
+    ),
+    "locally connected by einsum": (
+        Call(local_by_einsum, kernels=nn.Parameter(torch.zeros(4, 72, 256))),
+        IMAGE,
+    ),
     "dilated": (Call(conv_by_patches, w=WEIGHT), IMAGE),
     "standard": (Call(linear_on_patches, mix=nn.Linear(32, 4)), IMAGE),
     "locally connected": (
@@ -107,11 +135,11 @@ SPELT_OUT = {
 }
 
 
-@pytest.mark.parametrize("family", SPELT_OUT)
-def test_convolutions_that_are_spelt_out_are_recognised(family):
-    model, shape = SPELT_OUT[family]
+@pytest.mark.parametrize("way", SPELT_OUT)
+def test_convolutions_that_are_spelt_out_are_recognised(way):
+    model, shape = SPELT_OUT[way]
     last = [row for row in cs.analyze(model, shape).layers if row.kind == "convolution"][-1]
-    assert last.family == family
+    assert last.family == way.removesuffix(" by einsum")
 
 
 def test_other_products_with_patches_are_no_convolutions():
@@ -122,8 +150,12 @@ def test_other_products_with_patches_are_no_convolutions():
     def scaled(self, x):
         return (F.unfold(x, 3, padding=1) * self.scale).sum(1)
 
+    def routed(self, x):  # kernels made from the input, one for all places
+        kernels = F.adaptive_avg_pool2d(x, 3).flatten(1)
+        return torch.einsum("nk,nkp->np", kernels, F.unfold(x, 3, padding=1))
+
     gain = nn.Parameter(torch.zeros(72, 1))
-    for model in (Call(attended), Call(scaled, scale=gain)):
+    for model in (Call(attended), Call(scaled, scale=gain), Call(routed)):
         assert {row.family for row in cs.analyze(model, IMAGE).layers} == {None}
 
 

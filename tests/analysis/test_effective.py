@@ -36,6 +36,20 @@ def test_sums_listen_as_their_paths_say(in_place: bool) -> None:
     assert json.loads(json.dumps(found.to_json()))["layers"][0]["effective"]["most"] == [3, 3]
 
 
+def test_nothing_is_listened_to_outside_the_cone() -> None:
+    """The stretches lie around the cone of the very output that was followed back."""
+    convs = [nn.Conv2d(1, 1, 3, stride=2, padding=p, bias=False) for p in (1, 0, 1)]
+    for conv in convs:
+        nn.init.ones_(conv.weight)
+    found = cs.analyze(
+        nn.Sequential(*convs).eval(), (1, 1, 64, 57), images=torch.rand(1, 1, 64, 57)
+    )
+    # 3, 7 and 15 places; of 1 1 1 no fewer than 3 hold 95 %.
+    assert found.layers[0].effective.most == (3, 3)
+    for layer in found.layers:
+        assert all(m <= a.size for m, a in zip(layer.effective.most, layer.cone.axes, strict=True))
+
+
 def test_only_what_images_reach_counts() -> None:
     """A kernel that looks to the right alone, and a branch that a ReLU shuts."""
     model = nn.Sequential(nn.Conv2d(1, 1, 5, padding=2, bias=False)).eval()
@@ -99,6 +113,16 @@ def test_pictures_of_kernels_and_maps() -> None:
     strongest = model[0].weight.detach().reshape(75, 4, 3).abs().amax(1)
     row, column = divmod(int(strongest.argmax()), 3)
     assert mixing.pixels[row, column].tolist() in ([20, 70, 140], [194, 65, 12])
+
+
+def test_pictures_of_volumes_say_which_slice() -> None:
+    model = nn.Sequential(nn.Conv3d(1, 2, (5, 3, 3))).eval()
+    found = cs.analyze(model, (1, 1, 9, 6, 6), images=torch.rand(1, 1, 9, 6, 6), pictures=True)
+    drawn = found.pictures[0]
+    assert drawn.kernels.words == (
+        "3 x 3 kernels, 2 of 2 outputs, the slice at depth 2 of 0 to 4; blue adds, red takes away"
+    )
+    assert drawn.maps.words.startswith("2 of 2 channels, the slice at depth 2 of 0 to 4, each")
 
 
 def test_images_that_do_not_fit_are_refused() -> None:

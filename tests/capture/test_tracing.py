@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
 
 from convsmith.capture import capture, source_line, trace, written
 from convsmith.errors import ArgumentError, CaptureError
@@ -119,6 +120,38 @@ def test_scripted_modules_are_named_by_their_weights() -> None:
             assert [list(n.meta["nn_module_stack"])[-1] for n in calls] == names
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm` is deprecated:FutureWarning")
+def test_weights_that_are_computed_before_each_call() -> None:
+    normed = nn.utils.weight_norm(nn.Conv2d(3, 4, 3))
+    pruned = prune.random_unstructured(nn.Conv2d(3, 4, 3), "weight", 0.5)
+    for model in (normed, pruned):
+        before = model.weight
+        targets = [str(n.target) for n in trace(model, [torch.zeros(1, 3, 8, 8)]).graph.nodes]
+        assert "aten.conv2d.default" in targets
+        assert model.weight is before
+
+
+def test_hooks_work_on_the_copy() -> None:
+    class Tapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.seen = {}
+
+            def keep(module: nn.Module, args: object, result: torch.Tensor, *, key="map") -> None:
+                self.seen[key] = result
+
+            self.conv.register_forward_hook(keep)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.conv(x)
+            return self.seen["map"].mean()
+
+    model = Tapped()
+    assert list(trace(model, [torch.zeros(1, 3, 8, 8)]).graph.nodes)[-2].name == "mean_default"
+    assert not model.seen
+
+
 def test_what_cannot_be_traced_is_named() -> None:
     with pytest.raises(ArgumentError, match="model is a str; it must be"):
         trace("resnet", [torch.zeros(1)])  # type: ignore[arg-type]
@@ -140,6 +173,12 @@ def test_what_cannot_be_traced_is_named() -> None:
         trace(empty, [torch.zeros(1, 3, 8, 8)])
     with pytest.raises(CaptureError, match=r"argument 'y'; its inputs are \(x\); give a list"):
         trace(Asks(), [], {"y": torch.zeros(3)})
+    with pytest.raises(CaptureError, match=r"and dtype float64, with parameters of float16; give"):
+        trace(nn.Conv2d(3, 4, 3).half(), [torch.zeros(1, 3, 8, 8, dtype=torch.float64)])
+    mapped = nn.Conv2d(3, 4, 3)
+    mapped.forward = torch.vmap(nn.Conv2d(3, 4, 3))
+    with pytest.raises(CaptureError, match=r"torch.vmap hides the real sizes; write the batch"):
+        trace(mapped, [torch.zeros(1, 3, 8, 8)])
     broken = nn.ReLU()
     broken.lock = __import__("threading").Lock()
     with pytest.raises(CaptureError, match="ReLU cannot be deep-copied: cannot pickle"):

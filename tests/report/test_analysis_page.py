@@ -2,7 +2,6 @@
 """The page in a real browser: what it draws, what a reader can do, and that no name can run."""
 
 import json
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +16,8 @@ import convsmith as cs
 from convsmith.errors import ArgumentError
 from convsmith.report import analyses_page, analysis_page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+from .browser import BROWSERS, find_browser
+
 HOSTILE = (
     "</script><script>document['title']='ran'</script>",
     "<img src=x onerror=\"document['title']='ran'\">",
@@ -60,7 +60,7 @@ class Dom(HTMLParser):
 @pytest.fixture
 def opened(tmp_path: Path) -> Any:
     """Open a page in a browser, with what the reader chooses in its address."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    program = find_browser()
     if program is None:
         pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")
 
@@ -151,6 +151,15 @@ def test_sequences_and_volumes_are_drawn_too(opened: Any, shape: tuple[int, ...]
     found = cs.analyze(convolution(3, 4, 3, dilation=2), shape).to_json()
     [(now, _)] = opened(analysis_page(found)).all("rect", **{"class": "cone-now"})
     assert int(now["width"]) == 5
+
+
+def test_a_volume_says_which_slice_is_drawn(opened: Any) -> None:
+    model = nn.Sequential(nn.Conv3d(3, 4, (5, 3, 3), padding=(2, 0, 0)), nn.AdaptiveAvgPool3d(1))
+    found = cs.analyze(model.eval(), (1, 3, 9, 8, 10)).to_json()
+    lines = [text for _, text in opened(analysis_page(found), "step=0").all("li")]
+    assert "drawn: the slice at depth 4 of 0 to 8; along it the middle output sees 2 to 6" in lines
+    lines = [text for _, text in opened(analysis_page(found), "step=1").all("li")]
+    assert "drawn: the slice at depth 4 of 0 to 8; along it the middle output sees 0 to 8" in lines
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from convsmith.analysis.inputs import call_of, likely_instead
 from convsmith.analysis.layers import layers_of
 from convsmith.analysis.measuring import measured
 from convsmith.analysis.memory import peak_bytes
+from convsmith.analysis.notes import notes_on
 from convsmith.analysis.observing import observe
 from convsmith.analysis.picturing import kernels
 from convsmith.analysis.result import Analysis, Input, Layer, Total
@@ -91,7 +92,7 @@ def analyze(
         total=total,
         machine=asdict(top) if top else None,
         findings=tuple(findings(traced, rows)),
-        notes=(*_notes(traced, total, measure), *remarks),
+        notes=(*notes_on(traced, total, measure), *remarks),
         pictures=drawn,
     )
 
@@ -168,26 +169,3 @@ def _total(traced: Traced, layers: Sequence[Layer]) -> Total:
         elementwise_elements=sum(x.elements for x in layers if x.kind == "elementwise"),
         uncounted=tuple(layer.name for layer in layers if layer.macs is None),
     )
-
-
-def _notes(traced: Traced, total: Total, is_measured: bool) -> list[str]:
-    notes = []
-    if is_measured:
-        notes.append("times are medians, operator by operator")
-        if any("chain" in node.meta for node in traced.graph.nodes):
-            notes.append("convolutions that a kernel computes in one pass share its time by MACs")
-    if traced.was_run:
-        notes.append(
-            "the model asks for the numbers in a tensor: it was run once, on random inputs where "
-            "only shapes were given; other inputs may take another way through it"
-        )
-    if traced.was_training:
-        notes.append("the model is in training mode; its inference path is analysed")
-    if total.uncounted:
-        some = ", ".join(total.uncounted[:5])
-        more = len(total.uncounted) - 5
-        tail = f" and {more} more" if more > 0 else ""
-        notes.append(f"the work of {some}{tail} cannot be counted and is in no sum")
-    if total.unused_parameters:
-        notes.append(f"{total.unused_parameters:,} parameters are read by no layer")
-    return notes

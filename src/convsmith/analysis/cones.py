@@ -162,7 +162,7 @@ def cones(
     for source in graph.nodes:
         value = source.meta.get("val")
         is_map = source.op == "placeholder" and any(t.dim() > 2 for t in tensors_in(value))
-        if not is_map or not value.is_floating_point():
+        if not is_map or not (value.is_floating_point() or value.is_complex()):
             continue
         every[source.name] = reaches(graph, source, name_of)
         for node, reach in every[source.name].items():

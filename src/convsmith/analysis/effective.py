@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from convsmith.analysis.result import Effective, Layer, LayerCone
+from convsmith.analysis.result import Effective, Layer
 
 _MOST_LAYERS = 12
 _SHARES = (0.5, 0.95)
@@ -38,8 +38,12 @@ def worth_measuring(rows: Sequence[tuple[Node, Layer]]) -> list[tuple[Node, Laye
 def middle_of(value: Tensor, spatial: int) -> Tensor:
     """The sum over channels of the middle output, a number with a gradient."""
     for _ in range(spatial):
-        value = value.select(2, (value.shape[2] - 1) // 2)
+        value = value.select(2, _middle(value.shape[2]))
     return value.sum()
+
+
+def _middle(size: int) -> int:
+    return (size - 1) // 2
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Listening:
             places = gradient.detach().abs().sum((0, 1)).double().cpu().numpy()
             self.weights[node] = self.weights.get(node, 0) + places
 
-    def of(self, node: Node, cone: LayerCone) -> Effective | None:
+    def of(self, node: Node, layer: Layer) -> Effective | None:
         """The stretches around the middle that hold half and nearly all of the weight."""
         places = self.weights.get(node)
         if places is None or not places.any():
@@ -67,18 +71,19 @@ class Listening:
         sides = []
         for axis in range(places.ndim):
             others = tuple(other for other in range(places.ndim) if other != axis)
-            sides.append(_sides(places.sum(others), _centre(places.shape[axis], cone, axis + 2)))
+            centre = _centre(layer, axis + 2, places.shape[axis])
+            sides.append(_sides(places.sum(others), centre))
         half, most = (tuple(side[k] for side in sides) for k in range(len(_SHARES)))
         return Effective(images=self.images, half=half, most=most)
 
 
-def _centre(size: int, cone: LayerCone, axis: int) -> float:
+def _centre(layer: Layer, axis: int, size: int) -> float:
     """Where the middle output's cone has its middle; the image's own where it has no end."""
-    along = next((found for found in cone.axes if found.axis == axis), None)
-    if along is None or not along.stride:
+    axes = layer.cone.axes if layer.cone else ()
+    along = next((found for found in axes if found.axis == axis), None)
+    if along is None or not along.stride or axis >= len(layer.output):
         return (size - 1) / 2
-    middle = round(((size - 1) / 2 - float(along.a + along.b) / 2) / float(along.stride))
-    return float(along.stride * middle + (along.a + along.b) / 2)
+    return float(along.stride * _middle(layer.output[axis]) + (along.a + along.b) / 2)
 
 
 def _sides(weights: np.ndarray, centre: float) -> list[int]:

@@ -34,8 +34,9 @@ def call_of(model: nn.Module, given: Any, keywords: Mapping[str, Any] | None) ->
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype | None:
-    parameters = model.parameters() if isinstance(model, nn.Module) else []
-    return next((p.dtype for p in parameters if p.is_floating_point()), None)
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    real = (p.dtype for p in parameters if p.is_floating_point())
+    return next(real, next((p.dtype for p in parameters if p.is_complex()), None))
 
 
 def _input(given: Any, dtype: torch.dtype | None) -> Any:

@@ -84,7 +84,7 @@ def _with_effective(row: tuple[Node, Layer], listening: Listening) -> tuple[Node
     node, layer = row
     if layer.cone is None or node not in listening.weights:
         return row
-    return node, replace(layer, effective=listening.of(node, layer.cone))
+    return node, replace(layer, effective=listening.of(node, layer))
 
 
 class _Run:

@@ -5,6 +5,7 @@ Sizes are bounded, so that a page of a deep network stays a few megabytes: a til
 first channels, large maps by the mean of blocks, large mixing matrices by the strongest of a block.
 """
 
+from collections.abc import Sequence
 from math import ceil, sqrt
 
 import numpy as np
@@ -25,6 +26,7 @@ def feature_maps(value: Tensor) -> Picture | None:
 
     Of a volume the middle slice, of a sequence one row.
     """
+    cut = _cut(value.shape[1:])
     while value.dim() > 3:
         value = value[:, value.shape[1] // 2]
     if value.dim() == 2:
@@ -40,7 +42,9 @@ def feature_maps(value: Tensor) -> Picture | None:
     shown = torch.nan_to_num(shown, posinf=0, neginf=0)
     low, high = shown.amin((1, 2), keepdim=True), shown.amax((1, 2), keepdim=True)
     grey = ((shown - low) / (high - low).clamp_min(1e-30) * 254).round().byte().numpy()
-    words = f"{len(shown)} of {len(value)} channels, each from its least (dark) to its greatest"
+    words = (
+        f"{len(shown)} of {len(value)} channels{cut}, each from its least (dark) to its greatest"
+    )
     return Picture(pixels=_tiled(grey), words=words, is_smooth=True)
 
 
@@ -52,6 +56,7 @@ def kernels(weight: Tensor) -> Picture | None:
     if weight.is_meta or not weight.is_floating_point() or weight.dim() < 2 or not weight.numel():
         return None
     values = weight.detach().float().cpu()
+    cut = _cut(values.shape[2:])
     while values.dim() > 4:
         values = values[:, :, values.shape[2] // 2]
     if values.dim() == 3:
@@ -66,9 +71,15 @@ def kernels(weight: Tensor) -> Picture | None:
     words = (
         f"{height} x {width} kernels, {len(shown)} of {outputs} outputs"
         + (f" (rows), {shown.shape[1]} of {inputs} inputs (columns)" if inputs > 1 else "")
-        + "; blue adds, red takes away"
+        + f"{cut}; blue adds, red takes away"
     )
     return Picture(pixels=_tiled(tiles, columns), words=words)
+
+
+def _cut(sizes: Sequence[int]) -> str:
+    """Which slice of a volume is shown."""
+    places = " and ".join(f"{size // 2} of 0 to {size - 1}" for size in sizes[:-2])
+    return f", the slice at depth {places}" if places else ""
 
 
 def _mixing(matrix: Tensor) -> Picture:

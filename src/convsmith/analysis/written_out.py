@@ -33,8 +33,20 @@ def written_out(node: Node) -> str | None:
     for patches, kernels in ((left, right), (right, left)):
         source = _behind(patches)
         if plain_name(source) == "im2col":
-            return _at_places(source, kernels) if is_sum else _everywhere(source, kernels)
+            is_apart = is_sum or _keeps_places(node, patches, kernels)
+            return _at_places(source, kernels) if is_apart else _everywhere(source, kernels)
     return None
+
+
+def _keeps_places(node: Node, patches: Node, kernels: Node) -> bool:
+    """Whether an einsum multiplies at each place, the last letter of the patches, by itself."""
+    equation = str(node.args[0]).replace(" ", "") if plain_name(node) == "einsum" else ""
+    terms, _, result = equation.partition("->")
+    operands = dict(zip(node.all_input_nodes, terms.split(","), strict=False))
+    if not result or len(operands) != 2:
+        return False
+    place = operands[patches][-1:]
+    return place in operands[kernels] and place in result
 
 
 def _behind(node: Node) -> Node:

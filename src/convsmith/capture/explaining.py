@@ -3,6 +3,7 @@
 
 import inspect
 import traceback
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -83,11 +84,22 @@ def _rule(twin: nn.Module, path: str, given: tuple[Any, Any], error: Exception) 
             f"its inputs are {_inputs_of(twin)}",
             "give a list of one shape or tensor for each, or kwargs by name",
         )
-    shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)]
+    if "BatchedTensorImpl" in str(error):
+        return "torch.vmap hides the real sizes", "write the batch out, or analyse what it maps"
+    tensors = [leaf for leaf in pytree.tree_leaves(given) if isinstance(leaf, Tensor)]
+    words = ", ".join(f"{tuple(t.shape)}" for t in tensors)
+    if any(word in str(error) for word in ("dtype", "type (", "scalar types")):
+        words += f" and dtype {_dtypes(tensors)}, with parameters of {_dtypes(twin.parameters())}"
     return (
-        f"the model does not run on inputs of shape {', '.join(map(str, shapes))}",
+        f"the model does not run on inputs of shape {words}",
         "give the shapes it takes, batch included, or example tensors of the right dtype",
     )
+
+
+def _dtypes(tensors: Iterable[Tensor]) -> str:
+    """Each of them once, or "none"."""
+    found = dict.fromkeys(str(t.dtype).removeprefix("torch.") for t in tensors)
+    return ", ".join(found) or "none"
 
 
 def _inputs_of(model: nn.Module) -> str:

@@ -2,6 +2,8 @@
 """What stands in for a model while it is traced: a copy, as a rule without numbers."""
 
 import copy
+from collections.abc import Iterator
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -17,18 +19,50 @@ def twin_of(model: nn.Module, mode: FakeTensorMode | None, home: torch.device) -
     """A deep copy in eval mode: its tensors have shapes and no numbers, or without a mode the
     model's own parameters.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(tensor): tensor.detach() for tensor in _computed(model)}
     if mode is None:
         memo |= {id(tensor): tensor for tensor in model.parameters()}
     else:
         memo |= _weightless(model, mode, home)
     try:
-        return copy.deepcopy(model, memo).eval()
+        twin = copy.deepcopy(model, memo).eval()
     except Exception as error:  # a module may hold anything, and fail to copy in any way
         raise CaptureError(
             f"trace: {type(model).__name__} cannot be deep-copied: {error}; convsmith works on a "
-            "copy; keep what cannot be copied (open files, tensors with a graph) out of the module."
+            "copy; keep what cannot be copied (open files, locks) out of the module."
         ) from error
+    for module in twin.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            hooks.update({key: _about_copies(hook, memo) for key, hook in hooks.items()})
+    return twin
+
+
+def _about_copies(hook: Any, memo: dict[int, Any]) -> Any:
+    """A hook that works on the copies of the objects that it closes over: a deep copy leaves
+    functions as they are, and it would write into the user's model.
+    """
+    if not isinstance(hook, FunctionType) or not hook.__closure__:
+        return hook
+    cells = tuple(_copied(cell, memo) for cell in hook.__closure__)
+    copied = FunctionType(hook.__code__, hook.__globals__, hook.__name__, hook.__defaults__, cells)
+    copied.__kwdefaults__ = hook.__kwdefaults__
+    return copied
+
+
+def _copied(cell: CellType, memo: dict[int, Any]) -> CellType:
+    try:
+        inside = cell.cell_contents
+    except ValueError:  # nothing is in it yet
+        return cell
+    return CellType(memo.get(id(inside), inside))
+
+
+def _computed(model: nn.Module) -> Iterator[Tensor]:
+    """Plain attributes that have a graph, as pruning and older weight norms leave behind."""
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                yield value
 
 
 def _weightless(model: nn.Module, mode: FakeTensorMode, home: torch.device) -> dict[int, Tensor]:

@@ -57,6 +57,18 @@ function background(width, height) {
   return drawn;
 }
 
+// Of a volume, the two last axes are drawn: where the others are cut, and what is seen along them.
+function cuts(layer) {
+  const shape = shapeOf(layer.cone);
+  const names = shape.length === 5 ? ["depth"] : shape.slice(2, -2).map((_, i) => `axis ${i + 2}`);
+  return shape.length < 5 ? [] : names.map((name, i) => {
+    const [first, last] = span(layer, i + 2);
+    const place = Math.min(Math.max(Math.floor((first + last) / 2), 0), shape[i + 2] - 1);
+    return `drawn: the slice at ${name} ${place} of 0 to ${shape[i + 2] - 1}; along it the middle ` +
+      `output sees ${first} to ${last}`;
+  });
+}
+
 function view(layer) {
   const [width, height] = extent(layer);
   const box = [0, 0, width, height];  // left, top, right, bottom
@@ -104,6 +116,7 @@ function drawCone(number) {
     : [`sees ${sizes} positions of ${times(shapeOf(layer.cone).slice(2))}`,
        `a step of the output is ${times(axes.map((axis) => fraction(axis.stride)))} of the input`,
        `output 0 sees ${axes.map(({ a, b }) => `[${fraction(a)}, ${fraction(b)}]`).join(" × ")}`];
+  lines.push(...cuts(layer));
   if (!isWhole && inside < 1) {
     lines.push(`${percent(1 - inside)} of it lies beyond the input, in padding`);
   }
@@ -131,7 +144,9 @@ function startCone() {
     "The part of the input that the middle output of a layer depends on, to scale" +
     (image
       ? ", on your image, cut and scaled to the input's shape."
-      : ", on a grid of the input's pixels.");
+      : ", on a grid of the input's pixels.") +
+    (steps.some((step) => shapeOf(step.cone).length > 4)
+      ? " Of a volume one slice is drawn, its height and width." : "");
   at("step").max = steps.length - 1;
   at("step").addEventListener("input", () => drawCone(Number(at("step").value)));
   const last = steps.findLastIndex((s) => !s.cone.whole_map_by);

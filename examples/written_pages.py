@@ -17,17 +17,17 @@ _SIZES = (26, 44)  # of a digit, in pixels
 
 
 def write_pages(folder: Path, data_root: Path | None) -> Path:
-    """Digits of MNIST at random places and sizes, none over another, as PNG and COCO's JSON; the
-    same ones every time.
+    """Digits of MNIST at random places and sizes, none over another, as PNG and COCO's JSON: one
+    class, "digit"; the same ones every time.
     """
     (file,) = roots.find("mnist", ["mnist/train_first10000.npz"], data_root)
     with np.load(file) as content:
-        digits, classes = content["x"], content["y"]
+        digits = content["x"]
     dice = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for number in range(PAGES):
-        page, boxes = _page(dice, digits, classes)
+        page, boxes = _page(dice, digits)
         name = f"{number:03}.png"
         Image.fromarray(page).save(folder / "images" / name)
         images.append({"id": number, "file_name": name})
@@ -35,15 +35,13 @@ def write_pages(folder: Path, data_root: Path | None) -> Path:
     described = {
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": digit, "name": str(digit)} for digit in range(10)],
+        "categories": [{"id": 1, "name": "digit"}],
     }
     (folder / "annotations.json").write_text(json.dumps(described))
     return folder
 
 
-def _page(
-    dice: np.random.Generator, digits: np.ndarray, classes: np.ndarray
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def _page(dice: np.random.Generator, digits: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
     page, boxes = np.zeros((SIDE, SIDE), np.uint8), []
     for _ in range(dice.integers(1, LARGEST + 1)):
         which, side = int(dice.integers(len(digits))), int(dice.integers(*_SIZES))
@@ -54,5 +52,5 @@ def _page(
         page[here] = np.asarray(Image.fromarray(digits[which]).resize((side, side)))
         rows, columns = (np.flatnonzero(page[here].any(axis)) for axis in (1, 0))
         box = [left + columns[0], top + rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1]
-        boxes.append({"category_id": int(classes[which]), "bbox": [int(n) for n in box]})
+        boxes.append({"category_id": 1, "bbox": [int(n) for n in box]})
     return page, boxes

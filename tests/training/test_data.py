@@ -33,5 +33,5 @@ def test_the_seed_decides() -> None:
 
 @pytest.mark.parametrize("held_out", [0, 10])
 def test_an_empty_part_is_an_error(held_out: int) -> None:
-    with pytest.raises(ArgumentError, match=f"cannot hold out {held_out} of 10 examples"):
+    with pytest.raises(ArgumentError, match=f"data: cannot hold out {held_out} of 10 examples"):
         split(IMAGES, held_out=held_out, seed=0, task=TASK)

@@ -54,8 +54,9 @@ def test_two_processes_take_the_steps_of_one(network: str, tmp_path: Path) -> No
 @pytest.mark.timeout(600)
 def test_torchrun_starts_the_command(tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", x=np.zeros((40, 8, 8), np.uint8), y=np.arange(40) % 10)
-    words = ["-m", "convsmith.training", "digits_vgg", "--data", tmp_path / "few.npz"]
+    words = ["-m", "--", "convsmith.training", "digits_vgg", "--data", tmp_path / "few.npz"]
     words += ["--epochs", 2, "--batch-size", 8, "--width", 0.25, "--json", "-q"]
+    words += ["--run", tmp_path / "run"]  # which torchrun would take for its own --run-path
     report = json.loads(torchrun(*words, "--save", tmp_path / "out.safetensors"))
     assert report["settings"]["processes"] == 2
     assert (tmp_path / "out.safetensors").exists()

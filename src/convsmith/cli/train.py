@@ -95,7 +95,7 @@ def run(
     if save is not None and save.exists():
         raise ArgumentError(f"--save {save}: this file exists; nothing is overwritten")
     changes = {field.name: context.params.get(field.name) for field in fields(Recipe)}
-    with _progress(quiet) as (on_epoch, on_step):
+    with _stopped(folder), _progress(quiet) as (on_epoch, on_step):
         trained = train_network(
             model,
             data,
@@ -136,6 +136,19 @@ def _tell(trained: "TrainedNetwork", save: Path | None, as_json: bool) -> None:
     )
     if save is not None:
         result_console.print(f"saved: {save}", highlight=False)
+
+
+@contextmanager
+def _stopped(folder: Path | None) -> Iterator[None]:
+    """What an interrupted training leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        left = "without --run, nothing is kept"
+        if folder is not None:
+            left = f"the same command goes on from {folder}"
+        progress_console.print(f"stopped: {left}", highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`convsmith train` as a module: torchrun --nproc-per-node 2 -m convsmith.training MODEL ..."""
+"""`convsmith train` as a module: torchrun --nproc-per-node 2 -m -- convsmith.training ..."""
 
 import sys
 

@@ -36,7 +36,7 @@ def held_out_indices(count: int, held_out: int, seed: int) -> tuple[list[int], l
     """
     if not 0 < held_out < count:
         raise ArgumentError(
-            f"split: cannot hold out {held_out} of {count} examples; both parts need at least one"
+            f"data: cannot hold out {held_out} of {count} examples; both parts need at least one"
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     return order[held_out:], order[:held_out]

@@ -30,6 +30,8 @@ def test_the_layers_have_the_published_neurons() -> None:
             sizes.append(x.numel())
     # Section 3.5: 253,440 in its first layer, which is 96 x 55 x 48; 55 x 55 make 290,400.
     assert sizes == [290_400, 186_624, 64_896, 64_896, 43_264]
+    # "650,000 neurons", which the text's own number of the first layer would not make.
+    assert sum(sizes) + 4096 + 4096 + 1000 == 659_272
 
 
 def test_its_normalisation_is_the_formula_of_the_paper() -> None:

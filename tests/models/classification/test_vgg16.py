@@ -27,3 +27,11 @@ def test_parameters_have_the_names_of_torchvision() -> None:
     assert names[::2] == [f"features.{i}.weight" for i in convolutions] + [
         f"classifier.{i}.weight" for i in (0, 3, 6)
     ]
+
+
+def test_its_first_weights_let_the_image_through() -> None:
+    torch.manual_seed(0)
+    model = models.create("vgg16", width=0.125, image_size=32, num_classes=3)
+    with torch.no_grad():
+        maps = model.features(torch.randn(16, 3, 32, 32))
+    assert 0.1 < maps.std() < 10  # with torch's own draws, ReLU leaves a thousandth

@@ -92,3 +92,12 @@ def test_finer_maps_say_nothing_at_first() -> None:
 def test_another_stride_is_an_error() -> None:
     with pytest.raises(ArgumentError, match=r"vgg_fcn: stride is 4; choose from \[32, 16, 8\]"):
         models.create("vgg_fcn32s", stride=4)
+
+
+def test_first_scores_of_a_photo_are_of_the_size_of_one() -> None:
+    torch.manual_seed(0)
+    model = models.create("vgg_fcn32s", width=0.0625)
+    photo = torch.randint(256, (64, 64, 3), dtype=torch.uint8).numpy()
+    with torch.no_grad():
+        scores = model(model.preprocess.at_own_size(photo)[None])
+    assert scores.std() < 2  # of pixels whose spread is left, 69

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sizes of every map; counts are in test_sizes."""
 
+import pytest
 import torch
 
 from convsmith import models
@@ -28,3 +29,9 @@ def test_with_the_classes_of_ucf101_it_has_the_parameters_that_others_count() ->
     assert [layer.out_channels for layer in layers] == [64, 128, 256, 256, 512, 512, 512, 512]
     # 27,655,936 in the convolutions, 33,558,528, 16,781,312 and 413,797 in the linear layers.
     assert sum(p.numel() for p in model.parameters()) == 78_409_573
+
+
+@pytest.mark.parametrize("size", [16, 32, 48, 60, 100])
+def test_it_is_built_for_the_frames_it_is_told(size: int) -> None:
+    model = models.create("c3d", image_size=size, num_classes=3, device="meta")
+    assert model(torch.empty(2, 3, 16, size, size, device="meta")).shape == (2, 3)

@@ -78,9 +78,10 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        ("[" * 100_000, "it is no description of images, annotations and categories"),
         ("{", "it is no description of images, annotations and categories"),
         ("[]", "it is no description of images, annotations and categories"),
-        ('{"images": [{}], "annotations": [], "categories": []}', "images need"),
+        ('{"images": [{}], "annotations": [], "categories": []}', "image 0: its id is None"),
         ('{"images": [], "annotations": [], "categories": []}', "it lists no images"),
     ],
 )
@@ -88,6 +89,37 @@ def test_a_description_that_is_none_is_refused(tmp_path: Path, content: str, sai
     (tmp_path / "annotations.json").write_text(content)
     with pytest.raises(FormatError, match=said):
         training_data(tmp_path, STEPS)
+
+
+def test_a_description_that_contradicts_itself_is_said(tmp_path: Path) -> None:
+    folder = described(tmp_path, [box(100, 7, 1, 1, 5, 5)])
+    content = json.loads((folder / "annotations.json").read_text())
+    content["images"][3]["file_name"] = "elsewhere/2.png"
+    content["images"][4] |= {"id": 100, "width": 80, "height": 41}
+    content["categories"] += [{"id": 3, "name": "again"}, {"id": "seven"}]
+    content["annotations"] += [None, {**box(100, 7, 1, 1, 5, 5), "image_id": [100]}]
+    content["annotations"] += [box(100, 7, 1, True, 5, 5)]
+    (folder / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(FormatError, match="10 files or folders cannot be used") as caught:
+        training_data(folder, STEPS)
+    for said in (
+        "image 3: its file_name 2.png is that of",
+        "image 4: its id 100 is that of",
+        "4.png: it is 80 x 40 pixels, described as (80, 41)",
+        "category 2: its id 3 is that of",
+        "category 3: its id is 'seven', not a whole number",
+        "annotation 1: its bbox is None, not a box",
+        "annotation 2: its image_id is [100], not a whole number or a word",
+        "annotation 3: its box [1, True, 5, 5] is not [left, top, width, height]",
+    ):
+        assert said in str(caught.value), said
+
+
+def test_a_box_around_a_crowd_is_left_out(tmp_path: Path) -> None:
+    boxes = [box(100 + i, 7, 10, 5, 20, 10) for i in range(5)]
+    crowds = [{**box(100 + i, 7, 0, 0, 80, 40), "iscrowd": 1} for i in range(5)]
+    data = training_data(described(tmp_path, boxes + crowds), STEPS)
+    assert data.train.batch(range(4))[1].shape == (4, 1, 5)
 
 
 def test_more_classes_than_outputs_is_said(tmp_path: Path) -> None:

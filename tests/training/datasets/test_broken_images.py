@@ -53,3 +53,28 @@ def test_a_class_number_that_is_outside_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", x=np.zeros((3, 8, 8), np.uint8), y=np.array([0, -1, 2]))
     with pytest.raises(FormatError, match="image 1: its class is -1; classes are numbered from 0"):
         training_data(tmp_path / "few.npz", GREY)
+
+
+def test_an_image_where_no_class_is_looked_for_is_named(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "stray.png", "cat/more/3.png"):
+        write(tmp_path / name)
+    with pytest.raises(FormatError, match="2 files or folders cannot be used") as caught:
+        training_data(tmp_path, GREY)
+    assert "stray.png: it lies beside the folders of the classes" in str(caught.value)
+    assert "more: its images lie deeper than their class" in str(caught.value)
+
+
+def test_a_folder_whose_classes_are_all_empty_is_refused(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+    said = r"holds no image in its folders cat, dog; known are .*, in a folder for each class"
+    with pytest.raises(FormatError, match=said):
+        training_data(tmp_path, GREY)
+
+
+def test_more_than_8_bits_are_named(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/1.png"):
+        write(tmp_path / name)
+    Image.fromarray(np.full((8, 8), 30_000, np.uint16)).save(tmp_path / "cat" / "deep.png")
+    with pytest.raises(FormatError, match=r"deep\.png: its pixels are of mode I;16; those of an"):
+        training_data(tmp_path, GREY)

@@ -127,14 +127,15 @@ def test_what_is_neither_folder_nor_arrays_is_named(tmp_path: Path) -> None:
     ("arrays", "values"),
     [
         ({"x": np.zeros((2, 4, 4), np.uint8)}, "no readable x and y: .*y"),
-        ({"x": np.zeros((2, 4, 4)), "y": [0, 1]}, r"x in .* \(2, 4, 4\) and type float64"),
-        ({"x": np.zeros((2, 4, 4, 5), np.uint8), "y": [0, 1]}, r"x in .* \(2, 4, 4, 5\)"),
+        ({"x": np.zeros((2, 4, 4)), "y": [0, 1]}, r"x has shape \(2, 4, 4\) and type float64"),
+        ({"x": np.zeros((2, 4, 4, 5), np.uint8), "y": [0, 1]}, r"x has shape \(2, 4, 4, 5\)"),
         (
             {"x": np.zeros((2, 4, 4), np.uint8), "y": [0]},
-            r"y in .* \(1,\) and type int64.* 2 images",
+            r"y has shape \(1,\) and type int64.* 2 images",
         ),
-        ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0.0, 1.0]}, "y in .* type float64"),
+        ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0.0, 1.0]}, "y has .* type float64"),
         ({"x": np.zeros((0, 4, 4), np.uint8), "y": np.zeros(0, int)}, "0 images"),
+        ({"x": np.zeros((2, 0, 4), np.uint8), "y": [0, 1]}, "with at least one pixel"),
         ({"x": np.array([{}, {}], dtype=object), "y": [0, 1]}, "allow_pickle=False"),
     ],
 )

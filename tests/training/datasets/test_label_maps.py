@@ -102,3 +102,18 @@ def test_segmented_data_sets(
     assert isinstance(data.train, MapSet)
     assert not {*data.train.images} & {*data.held_out.images}
     assert torch.equal(data.train.batch([1])[1][0], y[1])
+
+
+def test_two_images_of_one_name_are_said(tmp_path: Path) -> None:
+    for i in range(3):
+        pair(tmp_path, f"{i}", [0, 1])
+    write(tmp_path / "images" / "1.bmp", np.zeros((4, 6)))
+    with pytest.raises(FormatError, match=r"1\.png: 1\.bmp has the same name"):
+        training_data(tmp_path, GREY)
+
+
+def test_maps_without_any_class_are_said(tmp_path: Path) -> None:
+    for i in range(3):
+        pair(tmp_path, f"{i}", [255])
+    with pytest.raises(FormatError, match="labels: no pixel of its maps has a class: all are 255"):
+        training_data(tmp_path, GREY)

@@ -13,9 +13,9 @@ the weights and macs of three layers. Its linear layers are convolutions in disg
 twice (`convsmith.to_fully_convolutional`).
 
 Source: Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional Neural
-Networks, 2012, section 3.5. 60,965,224 parameters ("60 million") in 650 thousand neurons. The paper
-says 224 pixels and 55 x 55 outputs of the first layer, which 11x11 with stride 4 gives with a
-padding of 2.
+Networks, 2012, section 3.5. 60,965,224 parameters ("60 million"; 60.965 million in Intel's Open
+Model Zoo) and 659,272 neurons ("650,000"). The paper says 224 pixels and 55 x 55 outputs of the
+first layer, which 11x11 with stride 4 gives with a padding of 2.
 """
 
 from torch import Tensor, nn

@@ -11,8 +11,9 @@ It shows what a 1x1 layer before a wide window saves: without the reductions (`r
 nine modules have 4 times the weights and 3.5 times the macs, for outputs of the same shape.
 
 Source: Szegedy et al., Going Deeper with Convolutions, 2015, arXiv:1409.4842, table 1. 6,998,552
-parameters: the rows of the table with biases. The two auxiliary classifiers, which only training
-looks at, are left out.
+parameters: the rows of the table with biases, and as many as Intel's Open Model Zoo counts of the
+Caffe network (6.999 million). The two auxiliary classifiers, which only training looks at, are left
+out.
 """
 
 from torch import Tensor, nn

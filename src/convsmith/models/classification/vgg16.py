@@ -10,7 +10,9 @@ them in the first linear layer, which is a 7x7 convolution once images are large
 
 Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition,
 2015, arXiv:1409.1556, table 1, configuration D. 138,357,544 parameters, of which the first linear
-layer (7 x 7 x 512 to 4096) has 102,764,544. Parameters are named as torchvision names them.
+layer (7 x 7 x 512 to 4096) has 102,764,544. Parameters are named as torchvision names them. The
+paper began with the weights of shallower networks; here the convolutions are drawn so that thirteen
+of them in a row let the image through.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from convsmith.convs import Conv2d
+from convsmith.models.blocks import he_initialized
 from convsmith.models.network import Model, Network
 from convsmith.models.preprocess import IMAGENET
 
@@ -79,6 +82,7 @@ class VGG16(Model):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
+        he_initialized(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, image_size, image_size) to (n, num_classes): raw scores."""

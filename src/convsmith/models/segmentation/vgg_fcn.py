@@ -15,7 +15,8 @@ interpolation brings its map back to pixels; and what finer maps add to that.
 
 Source: Long, Shelhamer and Darrell, Fully Convolutional Networks for Semantic Segmentation, 2015,
 arXiv:1411.4038, section 4 and table 1: 134 million parameters, stride 32, a receptive field of 404
-pixels (up to the scores).
+pixels (up to the scores). The paper, which began with trained weights, took the mean off the pixels
+and left their spread; here it is divided by, so that first weights give scores of the size of one.
 """
 
 from functools import partial
@@ -138,7 +139,7 @@ def _entry(stride: int) -> Network:
         num_classes=21,
         task="segmentation",
         preprocess=Preprocess(
-            size=500, mean=(122.68, 116.67, 104.01), std=(1.0, 1.0, 1.0), scale=1.0
+            size=500, mean=(122.68, 116.67, 104.01), std=(58.4, 57.12, 57.38), scale=1.0
         ),
         source="Long, Shelhamer and Darrell 2015, arXiv:1411.4038, section 4",
         description=f"VGG-16 on any image, back to pixels from stride {stride}",

@@ -24,12 +24,13 @@ from convsmith.models.preprocess import Preprocess
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 _FRAMES, _SIZE = 16, 112
-_LAST = (1, 4, 4)  # what five pools leave of a clip: 112 / 32, rounded up
 
 
 class C3D(Model):
-    """Eight convolutions and three linear layers, channels times `width`, for clips of 16 frames of
-    112 x 112 pixels.
+    """Eight convolutions and three linear layers, channels times `width`, for clips of 16 frames.
+
+    `image_size` is the side of a frame, 16 or more; the pools leave image_size // 16 / 2 of it,
+    rounded up: 4 of 112.
 
     >>> C3D(width=0.0625, num_classes=5)(torch.zeros(1, 3, 16, 112, 112)).shape
     torch.Size([1, 5])
@@ -41,6 +42,7 @@ class C3D(Model):
         num_classes: int = 487,
         in_channels: int = 3,
         width: float = 1.0,
+        image_size: int = _SIZE,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -53,10 +55,10 @@ class C3D(Model):
                 self.features.append(nn.ReLU(inplace=True))
             self.features.append(_pool(number))
             inputs = widths[-1]
-        frames, rows, columns = _LAST
+        side = -(-(image_size // 16) // 2)  # 16 frames are one by then
         hidden = max(1, int(4096 * width))
         self.classifier = nn.Sequential(
-            nn.Linear(inputs * frames * rows * columns, hidden),
+            nn.Linear(inputs * side**2, hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(hidden, hidden),
@@ -67,7 +69,7 @@ class C3D(Model):
         he_initialized(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, 16, 112, 112) to (n, num_classes): raw scores."""
+        """(n, c, 16, image_size, image_size) to (n, num_classes): raw scores."""
         return self.classifier(self.features(x).flatten(1))
 
 

@@ -2,13 +2,15 @@
 """Films of a face, drawn here, in which the heart beats at a known rate.
 
     skin  = light(t) · colour(place) · (1 + depth · strength(channel) · pulse(t))
-    other = light(t) · colour(place) · (1 + flicker · strength(channel) · rival(t))
+    decoy = light(t) · colour(place) · (1 + depth · strength(channel) · rival(t))
+    wall  = light(t) · colour(place)
 
-A face-shaped region wanders before a background of nearly its colour. On the background another
-light flickers in the colours of the pulse, more strongly, and at a rate of its own that a heart
-could have: neither its colour nor its rhythm gives the pulse away, only its place does. The light
-on both drifts; every pixel has noise of its own and is rounded to 256 levels. The pulse is about
-one level, less than the noise: only many pixels together show it, and only if they are skin.
+A face-shaped region wanders before a wall of nearly its colour, and beside it a decoy of the same
+shape and size, which has the colour of the wall. It flickers as a pulse does: as strongly, in the
+same colours, and at a rate of its own that a heart could have. Neither the place in the image tells
+the two apart, nor anything about how they change; only their look does. The light on all drifts;
+every pixel has noise of its own and is rounded to 256 levels. The pulse is about one level, less
+than the noise: only many pixels together show it, and only if they are skin.
 
 Source: the strengths of the three colours are those of Verkruysse, Svaasand and Nelson, Remote
 plethysmographic imaging using ambient light, 2008: most in green.
@@ -34,19 +36,20 @@ RATES = (50.0, 140.0)  # beats a minute
 _TRAIN, _HELD_OUT = 160, 32
 _SKIN, _WALL = np.array([190.0, 140.0, 115.0]), np.array([183.0, 148.0, 125.0])
 _STRENGTH = np.array([0.35, 1.0, 0.55])
-# Of the light that skin returns, and that the background does; grey levels.
-_DEPTH, _FLICKER, _NOISE = 0.008, 0.012, 2.0
+_DEPTH, _NOISE = 0.008, 2.0  # of the light that is returned; grey levels
 _APART = 15.0  # beats a minute between the two rates, at least
+_DISTANCE = 0.45  # of the image's side between face and decoy, at least
 
 
 @dataclass(frozen=True)
 class Film:
-    """One film: frames (t, size, size, 3) of 0 to 255, skin (t, size, size) of 0 to 1, pulse (t,)
-    and its rate in beats a minute.
+    """One film: frames (t, size, size, 3) of 0 to 255, skin and decoy (t, size, size) of 0 to 1,
+    pulse (t,) and its rate in beats a minute.
     """
 
     frames: np.ndarray
     skin: np.ndarray
+    decoy: np.ndarray
     pulse: np.ndarray
     rate: float
 
@@ -63,19 +66,20 @@ def film(seed: int, size: int, frames: int = FRAMES) -> Film:
     rate = rng.uniform(*RATES)
     pulse = _beating(rng, seconds, rate)
     rival = _beating(rng, seconds, _another(rng, rate))
-    skin = _face(rng, seconds, size)
-    background = _WALL * rng.uniform(0.85, 1.15) + _texture(rng, size, 12.0)
-    face = _SKIN * rng.uniform(0.9, 1.1) + _texture(rng, size, 6.0)
-    colour = background + skin[..., None] * (face - background)
-    beat, flicker = (
-        depth * _STRENGTH * wave[:, None, None, None]
-        for depth, wave in ((_DEPTH, pulse), (_FLICKER, rival))
-    )
-    changing = 1 + skin[..., None] * beat + (1 - skin[..., None]) * flicker
+    centres = _centres(rng)
+    skin, decoy = (_face(rng, seconds, size, centre) for centre in centres)
+    decoy = decoy * (1 - skin)  # where they meet, the face is in front
+    wall = _WALL * rng.uniform(0.9, 1.1)
+    colour = wall + _texture(rng, size, 6.0)
+    for region, mean in ((decoy, wall), (skin, _SKIN * rng.uniform(0.9, 1.1))):
+        colour = colour + region[..., None] * (mean + _texture(rng, size, 6.0) - colour)
+    changing = np.ones_like(colour)
+    for region, wave in ((skin, pulse), (decoy, rival)):
+        changing += region[..., None] * _DEPTH * _STRENGTH * wave[:, None, None, None]
     light = _light(rng, seconds)[:, None, None, None]
     noise = rng.normal(0, _NOISE, (frames, size, size, 3))
     levels = np.clip(np.rint(light * colour * changing + noise), 0, 255)
-    return Film(levels.astype(np.uint8), skin, pulse, float(rate))
+    return Film(levels.astype(np.uint8), skin, decoy, pulse, float(rate))
 
 
 def _beating(rng: np.random.Generator, seconds: np.ndarray, rate: float) -> np.ndarray:
@@ -90,15 +94,24 @@ def _another(rng: np.random.Generator, rate: float) -> float:
     return low + (rate - low + rng.uniform(_APART, high - low - _APART)) % (high - low)
 
 
-def _face(rng: np.random.Generator, seconds: np.ndarray, size: int) -> np.ndarray:
-    """An ellipse with a soft edge, anywhere in the middle half, that wanders about."""
+def _centres(rng: np.random.Generator) -> np.ndarray:
+    """Of the face and of the decoy, (2, 2)."""
+    while True:
+        centres = rng.uniform(0.2, 0.8, (2, 2))
+        if np.linalg.norm(centres[0] - centres[1]) >= _DISTANCE:
+            return centres
+
+
+def _face(
+    rng: np.random.Generator, seconds: np.ndarray, size: int, centre: np.ndarray
+) -> np.ndarray:
+    """An ellipse with a soft edge that wanders about its centre."""
     speed, phase = rng.uniform(0.1, 0.4, 2), rng.uniform(0, 2 * np.pi, 2)
-    sway = 0.06 * np.sin(2 * np.pi * speed * seconds[:, None] + phase)
-    centre = rng.uniform(0.3, 0.7, 2) + sway
+    centre = centre + 0.06 * np.sin(2 * np.pi * speed * seconds[:, None] + phase)
     places = (np.arange(size) + 0.5) / size
-    down = (places[None, :, None] - centre[:, 0, None, None]) / 0.34
-    across = (places[None, None, :] - centre[:, 1, None, None]) / 0.25
-    inside = (1 - np.sqrt(down**2 + across**2)) * 0.3 * size  # in pixels, about
+    down = (places[None, :, None] - centre[:, 0, None, None]) / 0.28
+    across = (places[None, None, :] - centre[:, 1, None, None]) / 0.21
+    inside = (1 - np.sqrt(down**2 + across**2)) * 0.25 * size  # in pixels, about
     return np.clip(inside + 0.5, 0, 1)
 
 

@@ -27,10 +27,13 @@ class Findings:
         try:
             with Image.open(file) as opened:
                 opened.load()
-                return opened
         except UNREADABLE as error:
             self.add(file, f"no readable image: {error}")
             return None
+        if opened.mode.startswith(("I", "F")):  # a conversion to 8 bits would cut the values off
+            self.add(file, f"its pixels are of mode {opened.mode}; those of an image have 8 bits")
+            return None
+        return opened
 
     def close(self) -> None:
         """End the inspection.

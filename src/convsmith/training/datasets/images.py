@@ -68,7 +68,7 @@ class ImageSet:
             with Image.open(image) as opened:
                 return self.preprocess(opened)
         except UNREADABLE as error:
-            raise FormatError(f"load_images: {image} is no readable image: {error}") from None
+            raise FormatError(f"data: {image} is no readable image: {error}") from None
 
 
 def load_images(path: str | Path, preprocess: Preprocess) -> ImageSet:
@@ -88,37 +88,19 @@ def load_images(path: str | Path, preprocess: Preprocess) -> ImageSet:
         numbers = np.array(classes, dtype=np.int64)
         return ImageSet(images=files, classes=numbers, preprocess=preprocess)
     if path.suffix != ".npz":
-        raise FormatError(f"load_images: {path} is neither a folder nor an .npz file")
+        raise FormatError(f"data {path} is neither a folder nor an .npz file")
     images, numbers = _from_npz(path)
     return ImageSet(images=images, classes=numbers, preprocess=preprocess)
 
 
-def require_sound(path: str | Path, images: ImageSet, num_classes: int | None) -> None:
-    """Look at every image before training starts.
-
-    Raises:
-        FormatError: if an image cannot be decoded, a folder of a class is empty, or the number of a
-            class is not one of `num_classes`; each file is named.
-    """
-    findings = Findings(path)
-    if Path(path).is_dir():
-        for folder in sorted(child for child in Path(path).iterdir() if child.is_dir()):
-            if not folder.name.startswith(".") and not image_files(folder):
-                findings.add(folder, "the class has no image")
-    for i, number in enumerate(images.classes.tolist()):
-        image = images.images[i]
-        name = image if isinstance(image, Path) else f"image {i}"
-        if isinstance(image, Path):
-            findings.image(image)
-        if number < 0 or (num_classes is not None and number >= num_classes):
-            end = "" if num_classes is None else f" to {num_classes - 1}"
-            findings.add(name, f"its class is {number}; classes are numbered from 0{end}")
-    findings.close()
+def class_folders(folder: Path) -> list[Path]:
+    """Those that are not hidden, in the order of their names."""
+    found = (child for child in folder.iterdir() if child.is_dir())
+    return sorted(child for child in found if not child.name.startswith("."))
 
 
 def _from_folder(folder: Path) -> tuple[list[Path], list[int]]:
-    names = sorted(child.name for child in folder.iterdir() if child.is_dir())
-    names = [name for name in names if not name.startswith(".")]
+    names = [child.name for child in class_folders(folder)]
     if names:
         are_numbers = all(name.isdecimal() for name in names)
         pairs = [
@@ -129,7 +111,11 @@ def _from_folder(folder: Path) -> tuple[list[Path], list[int]]:
     else:
         pairs = _classes_of(image_files(folder), folder)
     if not pairs:
-        raise FormatError(f"load_images: {folder} holds no image; known are {sorted(_SUFFIXES)}")
+        where = f" in its folders {', '.join(names)}" if names else ""
+        raise FormatError(
+            f"data {folder} holds no image{where}; known are {', '.join(sorted(_SUFFIXES))}, in a "
+            f"folder for each class, or with names that start with the class number"
+        )
     return [file for file, _ in pairs], [number for _, number in pairs]
 
 
@@ -163,17 +149,18 @@ def _from_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever a damaged archive makes of itself
-        raise FormatError(f"load_images: {path} has no readable x and y: {error}") from None
+        raise FormatError(f"data {path} has no readable x and y: {error}") from None
     if x.ndim == 4 and x.shape[-1] not in (1, 3) and x.shape[1] in (1, 3):
         x = x.transpose(0, 2, 3, 1)
-    if x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[-1] in (1, 3))):
+    is_image = x.ndim == 3 or (x.ndim == 4 and x.shape[-1] in (1, 3))
+    if x.dtype != np.uint8 or not is_image or 0 in x.shape[1:]:
         raise FormatError(
-            f"load_images: x in {path} has shape {x.shape} and type {x.dtype}; it is uint8 of shape"
-            f" (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w)"
+            f"data {path}: x has shape {x.shape} and type {x.dtype}; it is uint8 of shape"
+            f" (n, h, w), (n, h, w, 1 or 3) or (n, 1 or 3, h, w), with at least one pixel"
         )
     if y.shape not in ((len(x),), (len(x), 1)) or y.dtype.kind not in "iu" or len(x) == 0:
         raise FormatError(
-            f"load_images: y in {path} has shape {y.shape} and type {y.dtype}; it is one class "
+            f"data {path}: y has shape {y.shape} and type {y.dtype}; it is one class "
             f"number for each of the {len(x)} images, of which there is at least one"
         )
     return x, y.reshape(-1).astype(np.int64)

@@ -105,21 +105,24 @@ def load_maps(
                 f"needs one number of 0 to 255 for each of {image.width} x {image.height} pixels",
             )
             continue
-        found = {int(value) for value in np.unique(np.asarray(labels))} - {void}
+        found = {int(value) for value in np.unique(np.asarray(labels))}
         values |= found
-        _require_known(map_file, found, classes, num_classes, findings)
+        _require_known(map_file, found - {void}, classes, num_classes, findings)
     _require_one_size(sizes, findings)
+    if values == {void}:
+        findings.add(maps, f"no pixel of its maps has a class: all are {void}")
     findings.close()
+    known = range(num_classes or max(values - {void}) + 1)
     return MapSet(
         images=[image for image, _ in pairs],
         maps=[labels for _, labels in pairs],
         preprocess=preprocess,
-        classes=classes or {value: value for value in range(num_classes or max(values) + 1)},
+        classes=classes or {value: value for value in known},
     )
 
 
 def _pairs(images: Path, maps: Path, findings: Findings) -> list[tuple[Path, Path]]:
-    by_name = [{file.stem: file for file in image_files(folder)} for folder in (images, maps)]
+    by_name = [_by_name(folder, findings) for folder in (images, maps)]
     for name in sorted(by_name[0].keys() - by_name[1].keys()):
         findings.add(by_name[0][name], f"it has no map in {maps.name}/")
     for name in sorted(by_name[1].keys() - by_name[0].keys()):
@@ -127,6 +130,15 @@ def _pairs(images: Path, maps: Path, findings: Findings) -> list[tuple[Path, Pat
     if not by_name[0]:
         findings.add(images, "the folder holds no image")
     return [(by_name[0][n], by_name[1][n]) for n in sorted(by_name[0]) if n in by_name[1]]
+
+
+def _by_name(folder: Path, findings: Findings) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in image_files(folder):
+        if file.stem in found:
+            findings.add(file, f"{found[file.stem].name} has the same name")
+        found[file.stem] = file
+    return found
 
 
 def _require_known(

@@ -12,6 +12,7 @@ from convsmith.training.data import TrainingData, split
 from convsmith.training.datasets import (
     boxes,
     cifar10,
+    coco,
     digits,
     faces,
     mnist,
@@ -19,7 +20,8 @@ from convsmith.training.datasets import (
     segmented,
     set14,
 )
-from convsmith.training.datasets.images import load_images, require_sound
+from convsmith.training.datasets.images import load_images
+from convsmith.training.datasets.inspection import require_sound
 from convsmith.training.datasets.label_maps import folders_of
 from convsmith.training.tasks import Classification
 
@@ -69,7 +71,7 @@ def training_data(
             f"{', '.join(DATASETS)}"
         )
     path = Path(source)
-    if (path / boxes.DESCRIPTION).exists():
+    if (path / coco.DESCRIPTION).exists():
         return boxes.from_folder(path, preprocess, num_classes, _HELD_OUT_FRACTION, seed)
     if folders_of(path) is not None:
         return segmented.from_folder(path, preprocess, num_classes, _HELD_OUT_FRACTION, seed)

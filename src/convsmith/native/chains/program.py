@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chains that feed each other, prepared as rows of integers and run by one call into the core.
+"""Steps that feed each other, prepared as rows of integers and run by one call into the core.
 
-What lies between two chains stays in memory that the program keeps: fresh memory costs a page fault
-every 4 KB, and a call from Python for each chain costs as much as a small one takes. Only the
+What lies between two steps stays in memory that the program keeps: fresh memory costs a page fault
+every 4 KB, and a call from Python for each step costs as much as a small one takes. Only the
 program's results are new tensors.
 
 Packed weights are used only while every weight still has the address, shape, strides and version
@@ -14,7 +14,6 @@ is always seen, and so is a write to a whole tensor that passes its counters by
 from array import array
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -68,9 +67,7 @@ class _Packed:
     fingerprint: int
     addresses: Sequence[Sequence[int]]  # of each step: weight, bias, weight, bias, ...
     kept: Sequence[Tensor]  # whose addresses these are
-    headers: (
-        "array[int]"  # where torch keeps what the state is made of, one cache line after another
-    )
+    headers: "array[int]"  # cache lines in which torch keeps what the state is made of
     ready: Shelf[_Ready] = field(
         default_factory=lambda: Shelf(most=_MOST_KEPT, most_bytes=_MOST_BYTES)
     )
@@ -103,7 +100,7 @@ class Program:
         weights: Sequence[Tensor],
         biases: Sequence[Tensor | None],
     ) -> list[Tensor]:
-        """The chains' formulas.
+        """The steps' formulas.
 
         Args:
             inputs: Shape (N, C, H, W), (N, C, L) or (N, C), float32 on the CPU, any strides; the
@@ -112,7 +109,7 @@ class Program:
             biases: One for each weight, or None.
 
         Returns:
-            The outputs, channels last, each with as many axes as its chain's weights.
+            The outputs, channels last, each with as many axes as its step gives it.
 
         Raises:
             ArgumentError: if another number of inputs is given.
@@ -188,6 +185,16 @@ class Program:
                 strides[i] = x.stride()
             elif x.stride() != strides[i]:
                 laid_anew.add(i)
+        rows, patches, memory = self._rows(packed, shapes, strides)
+        results = [
+            (_of_axes(shapes[v], axes[v]), _of_axes(strides[v], axes[v])) for v in self.outputs
+        ]
+        return _Ready(rows, patches, results, memory, frozenset(laid_anew))
+
+    def _rows(
+        self, packed: _Packed, shapes: Sequence[Ints], strides: Sequence[Ints]
+    ) -> tuple["array[int]", list[tuple[int, int]], Tensor]:
+        """The steps' calls, where inputs and results have to be patched in, and what they share."""
         given = {
             value: which for which, value in enumerate((*range(self.num_inputs), *self.outputs))
         }
@@ -204,16 +211,13 @@ class Program:
                 patches.append((len(rows), given[value]))
             rows.append(memory.data_ptr() + 4 * offsets[value] if value in offsets else 0)
 
-        for step, number in zip(self.steps, count(self.num_inputs), strict=False):
+        for number, step in enumerate(self.steps, self.num_inputs):
             weights = packed.addresses[number - self.num_inputs]
             for function, entries in step.rows(number, shapes, strides, weights):
                 rows.extend((index_of(function), len(entries) + 1))
                 for entry in (*entries, torch.get_num_threads()):
                     add(entry)
-        results = [
-            (_of_axes(shapes[v], axes[v]), _of_axes(strides[v], axes[v])) for v in self.outputs
-        ]
-        return _Ready(rows, patches, results, memory, frozenset(laid_anew))
+        return rows, patches, memory
 
     def _lifetimes(self, shapes: Sequence[Ints], given: Container[int]) -> Iterator[Lifetime]:
         """Of what lies in the program's own memory: each value from its step to the last reader."""

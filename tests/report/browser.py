@@ -6,6 +6,9 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,10 @@ class Browser:
         """Go to a page and wait until its script has run."""
         self._ask("Page.navigate", url=page.as_uri())
         self.value("new Promise(r => document.readyState === 'complete' ? r() : onload = r)")
+        self.value(
+            "document.heard = {click: 0, keyup: 0, input: 0}; for (const kind in document.heard)"
+            " addEventListener(kind, () => ++document.heard[kind], true); 0"
+        )
 
     def value(self, script: str) -> Any:
         """What a script gives."""
@@ -91,20 +98,40 @@ class Browser:
 
     def click(self, selector: str, along: float = 0.5) -> None:
         """Press and release the mouse on an element, that far along its width."""
-        at = self.value(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            " e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
-            f" return [r.x + {along} * r.width, r.y + r.height / 2]; }})()"
-        )
-        mouse = {"x": at[0], "y": at[1], "button": "left", "clickCount": 1}
-        for kind in ("mousePressed", "mouseReleased"):
-            self._ask("Input.dispatchMouseEvent", type=kind, **mouse)
+        element = f"document.querySelector({json.dumps(selector)})"
+        until = time.monotonic() + 60
+        while True:
+            x, y = self.value(
+                f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center'}});"
+                " const r = e.getBoundingClientRect();"
+                f" return [r.x + {along} * r.width, r.y + r.height / 2]; }})()"
+            )
+            # The mouse meets what is drawn, which comes later than what the script sees.
+            self._mouse("mouseMoved", x, y)
+            if self.value(f"{element}.matches(':hover')"):
+                break
+            assert time.monotonic() < until, f"the mouse does not reach {selector}"
+        with self._heard("click"):
+            for kind in ("mousePressed", "mouseReleased"):
+                self._mouse(kind, x, y, button="left", clickCount=1)
+
+    @contextmanager
+    def _heard(self, kind: str) -> Iterator[None]:
+        """Wait until the page has heard what is done: it takes another way than scripts."""
+        before, until = self.value(f"document.heard.{kind}"), time.monotonic() + 60
+        yield
+        while self.value(f"document.heard.{kind}") == before:
+            assert time.monotonic() < until, f"the page does not hear the {kind}"
+
+    def _mouse(self, kind: str, x: float, y: float, **button: Any) -> None:
+        self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
 
     def press(self, key: str) -> None:
         """Press and release a key."""
-        for kind in ("rawKeyDown", "keyUp"):
-            code = KEYS[key]
-            self._ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
+        code = KEYS[key]
+        with self._heard("keyup"):
+            for kind in ("rawKeyDown", "keyUp"):
+                self._ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
 
     def resize(self, width: int | None) -> None:
         """Take a screen of another width; None for the window's own."""
@@ -116,4 +143,5 @@ class Browser:
 
     def type(self, words: str) -> None:
         """Write words where the cursor is."""
-        self._ask("Input.insertText", text=words)
+        with self._heard("input"):
+            self._ask("Input.insertText", text=words)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pooling, addition and concatenation inside of a program, against torch's own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +13,10 @@ from convsmith import native
 from convsmith.geometry import PoolingGeometry
 from convsmith.native.chains import Add, Concat, Pool, Program, Step
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
+pytestmark = [
+    pytest.mark.skipif(not native.available(), reason="the compiled core is not built"),
+    pytest.mark.usefixtures("target", "poisoned"),
+]
 
 INF, NAN = float("inf"), float("nan")
 
@@ -24,17 +27,8 @@ def whole(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.fixture(autouse=True, params=[1, 2])
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_num_threads()
+def threads(request: pytest.FixtureRequest, threads_restored: None) -> None:
     torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def poisoned_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = torch.empty_strided
-    monkeypatch.setattr(torch, "empty_strided", lambda *sizes: empty(*sizes).fill_(NAN))
 
 
 def computed(step: Step, *inputs: Tensor) -> Tensor:

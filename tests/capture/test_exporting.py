@@ -213,6 +213,21 @@ def test_autocast_is_refused() -> None:
         capture(Forward(mixed, conv=nn.Conv2d(3, 4, 3)), randn(2, 3, 6, 6))
 
 
+def test_a_line_is_named_in_a_checkout_that_has_our_name(tmp_path):
+    file = tmp_path / "convsmith" / "net.py"
+    file.parent.mkdir()
+    file.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x if x.sum() > 0 else -x\n"
+    )
+    found = {}
+    exec(compile(file.read_text(), str(file), "exec"), found)
+    with pytest.raises(CaptureError, match=r"Net: .* \(net\.py:4\)"):
+        capture(found["Net"](), torch.ones(1, 3))
+
+
 def test_data_dependent_path_names_module_and_line() -> None:
     def choose(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return x if x.sum() > 0 else -x

@@ -13,7 +13,8 @@ from torch.utils import _pytree as pytree
 
 from convsmith.errors import CaptureError
 
-_TORCH = Path(torch.__file__).parent
+# Whose lines are not the user's, who may keep his own in a folder of our name.
+_NOT_OWN = (Path(torch.__file__).parent, Path(__file__).parents[1])
 _MOST_WORDS = 60
 
 
@@ -27,7 +28,7 @@ def failing_place(worked: nn.Module, error: Exception) -> tuple[str, str]:
         module = frame.f_locals.get("self")
         path = paths.get(id(module), path) if isinstance(module, nn.Module) else path
         file = PurePath(frame.f_code.co_filename)
-        is_own = not file.is_relative_to(_TORCH) and "convsmith" not in file.parts
+        is_own = not any(map(file.is_relative_to, _NOT_OWN))
         if is_own and frame.f_code.co_name != "<module>" and not file.name.startswith("<"):
             line = f"{file.name}:{number}"
     return path, line or _described(dict(worked.named_modules())[path])

@@ -41,6 +41,12 @@ def mean_head(net: Net, x: Tensor) -> Tensor:
     return net.last(x.mean((2, 3)))
 
 
+def later(y: Tensor, x: Tensor, do: Callable[[Tensor], Tensor]) -> Tensor:
+    """Something that no program computes stands between."""
+    sign = torch.sign(x).sum()
+    return do(y) * sign
+
+
 JOINED: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "max pool": (lambda net, x: F.max_pool2d(x, 3, 2, 1), lambda net, x: net.two(x)),
     "average pool": (lambda net, x: F.avg_pool2d(x, 2, ceil_mode=True), lambda net, x: net.two(x)),
@@ -62,10 +68,15 @@ APART: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
         lambda net, x: F.adaptive_avg_pool2d(net.two(x), (1, 1)),
         lambda net, x: net.last(x.flatten(1)) + net.last(net.two(x).flatten(1)),
     ),
+    "a pool is flattened later": (
+        lambda net, x: net.two(x),
+        lambda net, x: later(F.adaptive_avg_pool2d(x, 1), x, lambda y: y.flatten(1)),
+    ),
+    "a sum is rectified later": (lambda net, x: net.two(x), lambda net, x: later(x + x, x, F.relu)),
     "a number": (lambda net, x: x + 2, lambda net, x: net.two(x)),
     "scaled": (lambda net, x: torch.add(net.two(x), x, alpha=2), lambda net, x: net.two(x)),
     "one row": (lambda net, x: torch.cat([x, x], 2), lambda net, x: net.two(x)),
-    "a part": (lambda net, x: F.adaptive_avg_pool2d(x, (1, 3)), lambda net, x: net.two(x)),
+    "a part": (lambda net, x: F.adaptive_avg_pool2d(x, (1, 4)), lambda net, x: net.two(x)),
     "divisor": (lambda net, x: F.avg_pool2d(x, 2, divisor_override=2), lambda net, x: net.two(x)),
     "a mean of rows": (lambda net, x: x.mean(2, keepdim=True), lambda net, x: net.two(x)),
 }

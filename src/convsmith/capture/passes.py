@@ -33,10 +33,10 @@ def can_join(node: Node, run: Container[Node], tensors: Mapping[Node, int]) -> b
     return node.target not in _TAKE_UP or node.all_input_nodes[0] in run
 
 
-def is_swallowed(node: Node, numbers: Mapping[Node, int]) -> bool:
-    """Whether the step of the node's only user computes this one's formula, too."""
+def is_swallowed(node: Node, run: Container[Node], numbers: Mapping[Node, int]) -> bool:
+    """Whether the step of the node's only user, in the same run, computes its formula, too."""
     users = list(node.users)
-    if len(users) != 1:
+    if len(users) != 1 or users[0] not in run:
         return False
     if users[0].target is aten.flatten.using_ints:
         return _flat(arguments(users[0]), numbers) is not None

@@ -148,7 +148,7 @@ def _steps(
     for node in run:
         if is_chain(node):
             step: Step | None = _chain_step(network, node.args, numbers)
-        elif is_swallowed(node, numbers):
+        elif is_swallowed(node, run, numbers):
             continue
         else:
             step = pass_of(node, numbers)

@@ -2,6 +2,7 @@
 """Cones against the probe: put one NaN in, see which outputs turn NaN."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -232,6 +233,31 @@ def test_axes_are_told_apart() -> None:
     assert (rows.axis, rows.size, rows.touched, rows.stride) == (2, 5, 3, 2)
     assert (columns.axis, columns.size, columns.touched, columns.stride) == (3, 4, 4, 2)
     assert (rows.a, rows.b, columns.a, columns.b) == (0, 4, 0, 3)
+
+
+def test_an_image_without_a_batch_has_the_same_cone() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, (3, 1), padding=(2, 0), dilation=(2, 1)),
+        nn.MaxPool2d((1, 4), (1, 2)),
+        nn.Conv2d(4, 4, (3, 1), padding=(2, 0), dilation=(2, 1)),
+    )
+    alone, batched = (cs.analyze(model, shape) for shape in [(3, 32, 30), (1, 3, 32, 30)])
+    assert [axis.axis for axis in alone.cone.axes] == [1, 2]
+    for mine, same in zip(alone.layers, batched.layers, strict=True):
+        assert mine.cone is not None
+        assert same.cone is not None
+        for a, b in zip(mine.cone.axes, same.cone.axes, strict=True):
+            assert replace(a, axis=a.axis + 1) == b
+        for g, h in zip(mine.gridding, same.gridding, strict=True):
+            assert replace(g, axis=g.axis + 1) == h
+    assert alone.layers[-1].gridding
+    assert mine.macs == same.macs
+
+
+def test_a_sequence_without_a_batch_has_a_cone() -> None:
+    (axis,) = cs.analyze(nn.Conv1d(3, 4, 5, stride=2), (3, 20)).cone.axes
+    assert (axis.axis, axis.size, axis.stride) == (1, 5, 2)
+    assert cs.analyze(nn.Linear(3, 4), (20, 3)).cone is None  # rows of a table
 
 
 def test_tokens_keep_the_places_they_came_from() -> None:

@@ -8,11 +8,10 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-from torch import fx
+from torch import Tensor, fx
 from torch.fx import Node
 
 from convsmith.analysis.footprint import Footprint
-from convsmith.analysis.memory import tensors_in
 from convsmith.analysis.operators import kind_of, plain_name, sizes
 from convsmith.analysis.reach import Digits, Reach
 from convsmith.analysis.result import AxisCone, LayerCone
@@ -20,6 +19,7 @@ from convsmith.analysis.spreading import RULES, Step
 from convsmith.analysis.spreading.step import Answer
 from convsmith.analysis.spreading.windowing import own_window
 from convsmith.analysis.strands import Irregular, Strand
+from convsmith.analysis.windows import window_at
 from convsmith.errors import ConvsmithError, ShapeError
 
 Way = tuple[Footprint, int, tuple[int, ...]]  # what a strand is made of
@@ -27,12 +27,28 @@ Way = tuple[Footprint, int, tuple[int, ...]]  # what a strand is made of
 
 def reaches(graph: fx.Graph, source: Node, name_of: Callable[[Node], str]) -> dict[Node, Answer]:
     """What every node depends on of one placeholder: along its axes after batch and channels."""
-    shape = sizes(source)
-    found: dict[Node, Answer] = {source: Reach.of_input(shape, range(2, len(shape)))}
+    found: dict[Node, Answer] = {source: Reach.of_input(sizes(source), _places(graph, source))}
     for node in graph.nodes:
         if node.op == "call_function" and any(found.get(n) for n in node.all_input_nodes):
             found[node] = spread(Step(node, found, name_of(node)))
     return found
+
+
+def _places(graph: fx.Graph, source: Node) -> range:
+    """The axes of an input after batch and channels; after channels where windows slide over all
+    but one axis of a tensor of its rank: torch takes such an input for one without a batch.
+    """
+    rank = len(sizes(source))
+    windows = (window_at(node) for node in graph.nodes if _rank_read(node) == rank)
+    first = next(filter(None, windows), None)
+    return range(1 if first is not None and len(first.axes) == rank - 1 else 2, rank)
+
+
+def _rank_read(node: Node) -> int | None:
+    """The rank of the first tensor that an operator reads."""
+    read = node.all_input_nodes if node.op == "call_function" else []
+    value = read[0].meta.get("val") if read else None
+    return value.dim() if isinstance(value, Tensor) else None
 
 
 def spread(step: Step) -> Answer:
@@ -160,9 +176,10 @@ def cones(
     found: dict[Node, LayerCone] = {}
     every: dict[str, dict[Node, Answer]] = {}
     for source in graph.nodes:
-        value = source.meta.get("val")
-        is_map = source.op == "placeholder" and any(t.dim() > 2 for t in tensors_in(value))
-        if not is_map or not (value.is_floating_point() or value.is_complex()):
+        value = source.meta.get("val") if source.op == "placeholder" else None
+        if not isinstance(value, Tensor) or not _places(graph, source):
+            continue
+        if not (value.is_floating_point() or value.is_complex()):
             continue
         every[source.name] = reaches(graph, source, name_of)
         for node, reach in every[source.name].items():

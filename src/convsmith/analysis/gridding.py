@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from torch.fx import Node
 
 from convsmith.analysis.cones import along
+from convsmith.analysis.operators import sizes
 from convsmith.analysis.reach import Reach
 from convsmith.analysis.result import AxisCone, Gridding, LayerCone
 from convsmith.analysis.spreading.step import Answer
@@ -89,8 +90,10 @@ def _has_holes(cone: LayerCone | None, axis: int) -> bool:
 def _window(node: Node, axis: int) -> Axis | None:
     """The window along an axis of the input, counted from the front as maps are."""
     found = window_at(node)
-    place = axis - 2
-    if found is None or place >= len(found.axes):
+    if found is None:
+        return None
+    place = axis - (len(sizes(node.all_input_nodes[0])) - len(found.axes))
+    if not 0 <= place < len(found.axes):
         return None
     window = found.axes[place]
     return window if isinstance(window, Axis) else None

@@ -10,6 +10,9 @@ const steps = layers.filter(({ cone }) => {
   return isNew;
 });
 const shapeOf = (cone) => found.inputs.find((x) => x.name === cone.input).shape;
+// Axis 1 holds channels, or the rows of an image without a batch.
+const hasRows = (cone) => shapeOf(cone).length > 3 || layers.some((layer) =>
+  layer.cone && layer.cone.input === cone.input && layer.cone.axes.some((c) => c.axis === 1));
 
 // First and last position, along each of the two axes drawn, that the middle output reads.
 function span(layer, axis) {
@@ -27,7 +30,7 @@ function span(layer, axis) {
 function rectangle(layer, attributes) {
   const rank = shapeOf(layer.cone).length;
   const [left, right] = span(layer, rank - 1);
-  const [top, bottom] = rank > 3 ? span(layer, rank - 2) : [0, extent(layer)[1] - 1];
+  const [top, bottom] = hasRows(layer.cone) ? span(layer, rank - 2) : [0, extent(layer)[1] - 1];
   return el("rect", {
     x: left, y: top, width: right - left + 1, height: bottom - top + 1,
     "vector-effect": "non-scaling-stroke", ...attributes,
@@ -38,7 +41,7 @@ function rectangle(layer, attributes) {
 function extent(layer) {
   const shape = shapeOf(layer.cone);
   const width = shape[shape.length - 1];
-  return [width, shape.length > 3 ? shape[shape.length - 2] : Math.ceil(width / 8)];
+  return [width, hasRows(layer.cone) ? shape[shape.length - 2] : Math.ceil(width / 8)];
 }
 
 function background(width, height) {
@@ -113,7 +116,7 @@ function drawCone(number) {
   const inside = axes.reduce((product, axis) => product * (1 - axis.outside), 1);
   const lines = isWhole
     ? [`sees all places, since ${isWhole.layer}: ${isWhole.why}`]
-    : [`sees ${sizes} positions of ${times(shapeOf(layer.cone).slice(2))}`,
+    : [`sees ${sizes} positions of ${times(axes.map(({ axis }) => shapeOf(layer.cone)[axis]))}`,
        `a step of the output is ${times(axes.map((axis) => fraction(axis.stride)))} of the input`,
        `output 0 sees ${axes.map(({ a, b }) => `[${fraction(a)}, ${fraction(b)}]`).join(" × ")}`];
   lines.push(...cuts(layer));

@@ -80,7 +80,8 @@ class Browser:
         self._ask("Page.navigate", url=page.as_uri())
         self.value("new Promise(r => document.readyState === 'complete' ? r() : onload = r)")
         self.value(
-            "document.heard = {click: 0, keyup: 0, input: 0}; for (const kind in document.heard)"
+            "document.heard = {click: 0, keyup: 0, input: 0, hashchange: 0};"
+            " for (const kind in document.heard)"
             " addEventListener(kind, () => ++document.heard[kind], true); 0"
         )
 
@@ -111,7 +112,10 @@ class Browser:
             if self.value(f"{element}.matches(':hover')"):
                 break
             assert time.monotonic() < until, f"the mouse does not reach {selector}"
-        with self._heard("click"):
+        leads = f"{element}.closest('a[href]')?.getAttribute('href') ?? location.hash"
+        # Where a link leads within the page, the page goes after the click, on its own time.
+        goes = self.value(f"((href) => href !== location.hash)({leads})")
+        with self._heard("hashchange" if goes else "click"):
             for kind in ("mousePressed", "mouseReleased"):
                 self._mouse(kind, x, y, button="left", clickCount=1)
 

@@ -44,6 +44,7 @@ check: .venv/installed
 
 bench: .venv/installed-bench
 	@$(BIN)/convsmith bench $(BENCH_SHAPES:%=--shapes %)
+	@$(BIN)/python bench/scanning.py
 
 docs: .venv/installed-docs
 	@echo "== the manual"

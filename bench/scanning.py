@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`scan` against the network itself, against a loop over crops, and against sliding windows.
 
-The ways take turns, in one process; medians of rounds. Run it by hand, with the `bench` extra:
+The ways take turns, in one process; medians of rounds. `make bench` runs it after the layers and
+networks; by hand, with the `bench` extra: python bench/scanning.py [--threads 2] [--only unet].
 
     of its own speed   time of the network on one large tile, per input pixel, over that of the scan
                        less its halos: what reading, cutting, writing and syncing leave
@@ -22,6 +23,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -30,10 +33,12 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 import convsmith as cs
+from convsmith.bench.machine import describe
 from convsmith.scanning.plan import Plan
 from convsmith.scanning.running.resident import peak
 
 CROPS = 16
+RESULTS = Path(__file__).parent / "results"
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -154,9 +159,10 @@ def segmentation(rounds: int, side: int, window: int, core: int | None = None) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="where rows are written, as they are measured")
     parser.add_argument("--only", help="the cases whose name holds this")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peak", nargs=4, metavar=("WAY", "SIDE", "WINDOW", "CORE"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -173,11 +179,17 @@ def main() -> None:
         "unet 256": lambda: segmentation(rounds, 1024, 256, core=256),
         "unet 512": lambda: segmentation(rounds, 1024, 512, core=512),
     }
+    out = given.out or RESULTS / f"{date.today()}-scanning-{given.threads}t.json"
+    machine = describe(given.threads, quick=False).model_dump()
+    rows: list[dict[str, Any]] = []
     for name, case in cases.items():
         if given.only and given.only not in name:
             continue
-        row = case()
-        print(json.dumps(row, indent=2), flush=True)
+        rows.append({**case(), "rounds": rounds})
+        print(json.dumps(rows[-1], indent=2), flush=True)
+        found = {"date": str(date.today()), "threads": given.threads, "machine": machine}
+        out.write_text(json.dumps({**found, "rows": rows}, indent=2) + "\n")
+    print(out)
 
 
 if __name__ == "__main__":

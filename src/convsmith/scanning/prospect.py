@@ -31,7 +31,7 @@ from convsmith.scanning.preparing import (
     refined,
     runnable,
 )
-from convsmith.scanning.running.resident import installed, peak, release, share
+from convsmith.scanning.running.resident import installed, keeping_pages, peak, release, share
 from convsmith.scanning.running.threads import threads as computing_with
 from convsmith.scanning.sinks.reduction import parts_of
 from convsmith.scanning.sliding import AxisSliding, Sliding, sliding
@@ -115,7 +115,7 @@ class Prospect:
         ]
         batch = torch.zeros(plan.batch, plan.in_channels, *lengths)
         network = runnable(self.network, plan)
-        with torch.no_grad(), computing_with(plan.threads):
+        with torch.no_grad(), keeping_pages(), computing_with(plan.threads):
             began = perf_counter()
             network(batch)
         shares = [axis.read / length for axis, length in zip(plan.axes, lengths, strict=True)]

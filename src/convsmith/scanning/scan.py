@@ -22,7 +22,7 @@ from convsmith.scanning.running.journal import JOURNAL, Finished, Journal, read_
 from convsmith.scanning.running.local import run_local
 from convsmith.scanning.running.ownership import Ownership
 from convsmith.scanning.running.progress import Pace, Progress
-from convsmith.scanning.running.resident import share
+from convsmith.scanning.running.resident import keeping_pages, share
 from convsmith.scanning.running.stopping import Stop, stopping
 from convsmith.scanning.running.threads import threads as computing_with
 from convsmith.scanning.running.tile import Outcome, Work
@@ -232,6 +232,7 @@ class _Run:
     def _here(self, finished: Finished, pace: Pace, stop: Stop) -> Outcome:
         plan, batches = self.store.plan, Batches(self.store.plan)
         with (
+            keeping_pages(),
             computing_with(plan.threads),
             Journal(self.store.own / JOURNAL, plan.fingerprint) as journal,
         ):

@@ -23,6 +23,7 @@ from convsmith.scanning.preparing import runnable
 from convsmith.scanning.running.batches import Batches
 from convsmith.scanning.running.journal import JOURNAL, Journal
 from convsmith.scanning.running.progress import Pace
+from convsmith.scanning.running.resident import keeping_pages
 from convsmith.scanning.running.stopping import Stop
 from convsmith.scanning.running.tile import Outcome, Work, run_tiles
 from convsmith.scanning.sinks import Store
@@ -145,8 +146,9 @@ def run_task(order: Order, tiles: list[range], finished: list[int]) -> Outcome:
     """On a worker: a few batches, but for the tiles that are done."""
     work = _work(order)
     outcome = Outcome()
-    for batch in tiles:
-        outcome.add(run_tiles(work, batch, set(finished).__contains__))
+    with keeping_pages():
+        for batch in tiles:
+            outcome.add(run_tiles(work, batch, set(finished).__contains__))
     work.journal.sync()
     return outcome
 

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every test shares: a fixed seed, the shared data, and how hard hypothesis tries."""
 
+import ctypes
+import mmap
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from torch import Tensor
 
 settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=5000, deadline=None)
@@ -30,6 +35,24 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the shared data is not here ({SHARED_DATA.name}/ beside the checkout)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def between_guards() -> Iterator[Tensor]:
+    """Floats with a page before and a page behind them that nobody may touch."""
+    if sys.platform != "linux":
+        pytest.skip("protects pages as Linux does")
+    pages = 64
+    memory = mmap.mmap(-1, (pages + 2) * mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    guards = [ctypes.c_void_p(start), ctypes.c_void_p(start + (pages + 1) * mmap.PAGESIZE)]
+    protect = ctypes.CDLL(None).mprotect
+    assert [protect(guard, mmap.PAGESIZE, 0) for guard in guards] == [0, 0]
+    yield torch.frombuffer(
+        memory, dtype=torch.float32, offset=mmap.PAGESIZE, count=pages * mmap.PAGESIZE // 4
+    )
+    for guard in guards:
+        protect(guard, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

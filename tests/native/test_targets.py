@@ -77,10 +77,11 @@ EXACT = """
 import torch
 from convsmith import native
 from convsmith.convs.involution.op import multiply_add
-for size in range(1, 40):
-    x = torch.randint(-8, 9, (2, 4, 3, size)).float()
-    kernels = torch.randint(-8, 9, (2, 2, 15, 3, size)).float()
-    options = dict(stride=(1, 1), padding=(1, 1, 2, 2), dilation=(1, 1))
+for size in range(1, 80):
+    size, stride = (size + 1) // 2, 1 + size % 2
+    x = torch.randint(-8, 9, (2, 18, 3, size)).float()
+    kernels = torch.randint(-8, 9, (2, 2, 15, 3, (size - 1) // stride + 1)).float()
+    options = dict(stride=(1, stride), padding=(1, 1, 2, 2), dilation=(1, 1))
     got = multiply_add(x, kernels, kernel_size=(3, 5), **options)
     want = multiply_add(x.double(), kernels.double(), kernel_size=(3, 5), **options)
     assert torch.equal(got.double(), want), size

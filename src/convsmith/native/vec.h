@@ -129,6 +129,26 @@ inline void store_up_to(float* to, Vec v, std::int64_t count) {
 }
 #endif
 
+// The lanes whose bits are set; the others read as zero, and what lies there need not be memory.
+#if defined(__x86_64__) && !defined(__clang__) && CONVSMITH_LANES == 16
+inline Vec load_where(const float* from, std::uint32_t lanes) {
+  return __builtin_ia32_loadups512_mask(from, Vec{}, static_cast<std::uint16_t>(lanes));
+}
+#elif defined(__x86_64__) && !defined(__clang__) && CONVSMITH_LANES == 8
+inline Vec load_where(const float* from, std::uint32_t lanes) {
+  const Lanes bits{1, 2, 4, 8, 16, 32, 64, 128};
+  return __builtin_ia32_maskloadps256(reinterpret_cast<const Vec*>(from),
+                                      (bits & static_cast<std::int32_t>(lanes)) != 0);
+}
+#else
+inline Vec load_where(const float* from, std::uint32_t lanes) {
+  Vec v{};
+  for (std::int64_t i = 0; i < kLanes; ++i)
+    if (lanes >> i & 1) v[i] = from[i];
+  return v;
+}
+#endif
+
 // One instruction of x86 chooses the second operand unless the first one is the greater (smaller).
 // gcc does not see it in a choice between vectors.
 #if defined(__x86_64__) && !defined(__clang__)

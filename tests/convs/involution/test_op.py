@@ -63,6 +63,44 @@ def test_all_ways_equal_unfold(size: tuple[int, int], kernel: tuple[int, int]) -
         assert torch.equal(registered, want)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 7, 8, 9, 17])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_any_number_of_channels_in_a_group(channels: int, groups: int) -> None:
+    for stride in (1, 2, 3):
+        x = small_integers(2, groups * channels, 9, 10)
+        side = [(size + 4 - 5) // stride + 1 for size in (9, 10)]
+        kernels = small_integers(2, groups, 25, *side)
+        options = {"kernel_size": (5, 5), "stride": (stride,) * 2, "dilation": (1, 1)}
+        options |= {"padding": (2, 2, 2, 2)}
+        assert torch.equal(multiply_add(x, kernels, **options), by_unfold(x, kernels, **options))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_and_strides_are_shared_out(threads: int) -> None:
+    """Sizes that are worth a thread: runs of vectors begin within a row, and rings within a map."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for stride, width in product([(1, 1), (2, 2), (1, 3)], [23, 40]):
+            x, kernels, options = case((31, width), (7, 7), stride, (1, 1), channels=24)
+            want = by_unfold(x, kernels, **options)
+            assert torch.equal(multiply_add(x, kernels, **options), want)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_nothing_around_the_inputs_is_read(between_guards: Tensor) -> None:
+    for (height, width), stride in product([(4, 5), (3, 17), (7, 33)], [(1, 1), (1, 2), (2, 3)]):
+        x, kernels, options = case((height, width), (3, 5), stride, (1, 1))
+        want = by_unfold(x, kernels, **options)
+        for ends in (slice(None, x.numel()), slice(-x.numel(), None)):
+            guarded = between_guards[ends].view(x.shape).copy_(x)
+            assert torch.equal(multiply_add(guarded, kernels, **options), want)
+        for ends in (slice(None, kernels.numel()), slice(-kernels.numel(), None)):
+            guarded = between_guards[ends].view(kernels.shape).copy_(kernels)
+            assert torch.equal(multiply_add(x, guarded, **options), want)
+
+
 def test_the_core_writes_every_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         native, "new_output", lambda like, shape: like.new_full(shape, float("nan"))

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every registered kernel where numbers, memory and sizes end."""
 
-import ctypes
-import mmap
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -32,7 +29,6 @@ DIRECT = {name: kernel for name, kernel in KERNELS.items() if kernel.is_direct}
 every_direct_kernel = pytest.mark.parametrize("kernel", DIRECT.values(), ids=list(DIRECT))
 
 Case = tuple[Chain, tuple[int, ...]]
-PAGE = mmap.PAGESIZE
 
 
 def cases(kernel: ChainKernel, number: int = 30) -> Iterator[Case]:
@@ -40,22 +36,6 @@ def cases(kernel: ChainKernel, number: int = 30) -> Iterator[Case]:
     for chain, shape in some_served(kernel, number):
         if 0 not in chain.output_shape(shape):
             yield replace(chain, has_residual=False), shape
-
-
-@pytest.fixture(scope="module")
-def between_guards() -> Iterator[Tensor]:
-    """Floats with a page before and a page behind them that nobody may touch."""
-    if sys.platform != "linux":
-        pytest.skip("protects pages as Linux does")
-    pages = 64
-    memory = mmap.mmap(-1, (pages + 2) * PAGE)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    guards = [ctypes.c_void_p(start), ctypes.c_void_p(start + (pages + 1) * PAGE)]
-    protect = ctypes.CDLL(None).mprotect
-    assert [protect(guard, PAGE, 0) for guard in guards] == [0, 0]
-    yield torch.frombuffer(memory, dtype=torch.float32, offset=PAGE, count=pages * PAGE // 4)
-    for guard in guards:
-        protect(guard, PAGE, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 @every_kernel

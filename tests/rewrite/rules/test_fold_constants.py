@@ -9,8 +9,9 @@ from torch.nn.utils import parametrizations, parametrize
 
 import convsmith as cs
 from convsmith.capture import capture
+from convsmith.rewrite.rules import fold_constants
 from convsmith.rewrite.rules.fold_batchnorm import RULE as FOLD_BATCHNORM
-from convsmith.rewrite.rules.fold_constants import RULE
+from convsmith.rewrite.rules.fold_constants import RULE, _is_made_of_inputs
 
 
 class Standardized(nn.Conv2d):
@@ -121,3 +122,18 @@ def test_optimize_stores_and_plans_a_parametrized_layer():
     assert parametrize.is_parametrized(model[0])  # the model itself is as it was
     with torch.no_grad():
         torch.testing.assert_close(found.model(X), model(X))
+
+
+def test_a_deep_network_of_fixed_sizes_is_passed_over_once(monkeypatch):
+    layers = [nn.Conv2d(2, 2, 1) for _ in range(40)]
+    captured = capture(nn.Sequential(*layers).eval(), torch.ones(1, 2, 3, 3))
+    captured.fix_sizes()
+    looked_at = []
+
+    def counted(node):
+        looked_at.append(node)
+        return _is_made_of_inputs(node)
+
+    monkeypatch.setattr(fold_constants, "_is_made_of_inputs", counted)
+    assert not any(RULE.match(captured, node) for node in captured.graph.nodes)
+    assert len(looked_at) <= 2 * len(captured.graph.nodes)

@@ -25,6 +25,7 @@ from convsmith.rewrite.surgery import place, put, replace
 # What is stored may be larger than what it is computed from, a table's kernel for one; but a number
 # that a network spreads over a map is no weight.
 _MOST_GROWTH, _ALWAYS = 4, 4096
+_VARIES = "varies from call to call"
 
 
 def match(captured: Captured, node: Node) -> Site | str | None:
@@ -65,7 +66,12 @@ def apply(captured: Captured, site: Site) -> list[Node]:
 
 def _is_constant(node: Node) -> bool:
     """Tell whether every call of the network gives this node the same value."""
-    return all(n.op == "get_attr" or _is_made_of_inputs(n) for n in _behind(node))
+    for n in _behind(node):
+        if n.meta.get(_VARIES) or not (n.op == "get_attr" or _is_made_of_inputs(n)):
+            # Known from now on: or each node of a deep network would be followed to its input.
+            node.meta[_VARIES] = True
+            return False
+    return True
 
 
 def _is_made_of_inputs(node: Node) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from convsmith import convs
 from convsmith.bench import Case, measure
+from convsmith.bench.cases.layers import GivenKernels
 from convsmith.bench.measuring import disagreement, macs
 from convsmith.bench.peers import ENTRANTS, Contender, Entrant, InProcess, Work, present
 from convsmith.bench.results import FAST_WAYS, STRICT_WAYS
@@ -45,6 +46,17 @@ def test_everyone_present_is_in_the_row() -> None:
     assert row.macs == 4 * 13 * 13 + 25 * 4 * 8 + 200 * 3
     parameters = 4 * 9 + 2 * 4 + 4 * 8 + 2 * 8 + 200 * 3 + 3
     assert row.bytes == 4 * (100 + 3 + parameters)
+
+
+def test_a_weight_with_an_axis_more_than_images_leaves_nobody_out() -> None:
+    def build() -> nn.Module:
+        return convs.Involution2d(16, 3, generator=GivenKernels(torch.randn(1, 1, 9, 5, 5)))
+
+    entrants, _ = present(quick=True)
+    case = Case(name="given", group="tests", build=build, input_shape=(1, 16, 5, 5))
+    row = measure(case, entrants, threads=1, rounds=2, progress=quietly)
+    assert row.errors == {}
+    assert "torch channels_last" in row.times
 
 
 def test_a_case_is_run_in_the_ways_it_asks_for() -> None:

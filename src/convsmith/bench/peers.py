@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -102,8 +102,11 @@ def _torch(work: Work) -> Contender:
 
 
 def _torch_channels_last(work: Work) -> Contender:
-    network: Any = copy.deepcopy(work.twin)  # torch's annotation has no memory format without more
-    return InProcess(network.to(memory_format=_last_of(work.x)), _channels_last(work.x))
+    network = copy.deepcopy(work.twin)
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == work.x.ndim:  # kernels given for each place have an axis more
+            tensor.data = _channels_last(tensor.data)
+    return InProcess(network, _channels_last(work.x))
 
 
 def _torch_compiled(work: Work) -> Contender:
@@ -116,11 +119,8 @@ def _torch_compiled(work: Work) -> Contender:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=_last_of(x))
-
-
-def _last_of(x: Tensor) -> torch.memory_format:
-    return torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    return x.contiguous(memory_format=last)
 
 
 @dataclass(frozen=True)

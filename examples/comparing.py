@@ -26,7 +26,7 @@ class Contest:
 
     name: str
     data: TrainingData
-    epochs: int
+    recipe: Recipe
     seeds: int
 
     @classmethod
@@ -38,25 +38,26 @@ class Contest:
         *,
         images: int,
         held_out: int,
-        epochs: int,
+        recipe: Recipe,
     ) -> Contest:
         """The first images of a data set, three seeds; a rehearsal has hardly any of it."""
         if given.quick:
-            images, held_out, epochs = 100, 100, 1
+            images, held_out, recipe = 100, 100, replace(recipe, epochs=1)
         part = replace(
             data,
             train=data.train.part(range(images)),
             held_out=data.held_out.part(range(held_out)),
         )
-        return cls(name=name, data=part, epochs=epochs, seeds=1 if given.quick else 3)
+        return cls(name=name, data=part, recipe=recipe, seeds=1 if given.quick else 3)
 
     @property
     def words(self) -> str:
         """What stands above the table."""
         return (
-            f"{self.name}: {len(self.data.train):,} images, {self.epochs} epochs, three seeds; "
-            f"accuracy on {len(self.data.held_out):,} held out, mean and spread. Time is of "
-            f"{BATCH} images on one thread, eager and after `convsmith.optimize`, in turns."
+            f"{self.name}: {len(self.data.train):,} images, {self.recipe.epochs} epochs, "
+            f"{self.recipe.batch_size} images a step, three seeds; accuracy on "
+            f"{len(self.data.held_out):,} held out, mean and spread. Time is of {BATCH} images on "
+            f"one thread, eager and after `convsmith.optimize`, in turns."
         )
 
     def row(self, name: str, build: Callable[[], nn.Module]) -> tuple[dict[str, Any], nn.Module]:
@@ -65,8 +66,8 @@ class Contest:
         for seed in range(self.seeds):
             torch.manual_seed(seed)
             model = build()
-            recipe = Recipe(epochs=self.epochs, flip=True, seed=seed)
-            accuracies.append(train(model, self.data, recipe).measures["held_out_accuracy"])
+            result = train(model, self.data, replace(self.recipe, seed=seed))
+            accuracies.append(result.measures["held_out_accuracy"])
         say(f"{name}: {mean(accuracies):.3f}")
         x, _ = self.data.held_out.batch(range(BATCH))
         found = cs.optimize(model, x).report
@@ -80,12 +81,12 @@ class Contest:
         }, model
 
 
-def clothes(given: Options, *, size: int, images: int, epochs: int) -> Contest:
+def clothes(given: Options, *, size: int, images: int, recipe: Recipe) -> Contest:
     """A part of Fashion-MNIST, 2,000 images held out."""
     steps = Preprocess(colour="L", size=size, mean=(0.286,), std=(0.353,), scale=255.0)
     data = training_data("fashion_mnist", steps, root=given.data_root)
     name = f"Fashion-MNIST at {size} x {size} pixels"
-    return Contest.of(name, data, given, images=images, held_out=2000, epochs=epochs)
+    return Contest.of(name, data, given, images=images, held_out=2000, recipe=recipe)
 
 
 def cells(row: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from recording import bars, options, record
 from torch import Tensor, nn
 
 import convsmith as cs
+from convsmith.training import Recipe
 
 # Module 3b of the paper's table, divided by eight: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool
 # projection.
@@ -51,7 +52,7 @@ def main() -> None:
     """Train, measure, write."""
     given = options(__doc__)
     torch.set_num_threads(1)
-    contest = clothes(given, size=28, images=2000, epochs=4)
+    contest = clothes(given, size=28, images=2000, recipe=Recipe(epochs=4, flip=True))
     rows = [
         contest.row(name, lambda reduce=reduce: Classifier(reduce))[0]
         for name, reduce in (("with 1x1 reductions", True), ("without", False))

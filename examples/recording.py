@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import platform
 import sys
 from base64 import b64encode
@@ -120,6 +121,9 @@ def _machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "convsmith": convsmith.__version__,
         "date": date.today().isoformat(),
+        "cores": os.cpu_count(),
+        # Over the last five minutes: what is above this example's own thread was other work.
+        "load": round(os.getloadavg()[1], 1),
     }
 
 

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from convsmith.convs import Involution2d
 from convsmith.models import Model, create, find
-from convsmith.training import training_data
+from convsmith.training import Recipe, training_data
 from convsmith.training.examples import Examples
 
 SIZE, WIDTH, SHOWN = 48, 0.25, 6
 BLOCKS = (1, 2, 4, 1)  # of both, stage by stage
+RECIPE = Recipe(epochs=5, flip=True)
 PLACES = 5  # kernels of a picture, along each side
 
 
@@ -111,7 +112,7 @@ def main() -> None:
     # The files are in the order of their classes.
     data = replace(data, train=_mixed(data.train), held_out=_mixed(data.held_out))
     name = f"CIFAR-10 at {SIZE} x {SIZE} pixels"
-    contest = Contest.of(name, data, given, images=1500, held_out=1000, epochs=5)
+    contest = Contest.of(name, data, given, images=1500, held_out=1000, recipe=RECIPE)
     (first, _), (second, model) = (
         contest.row(name, make) for name, make in (("ResNet-26", resnet), ("RedNet-26", rednet))
     )

@@ -15,7 +15,8 @@ _OPENING = """# Examples
 
 Each is one command and a few minutes on two cores; `--quick` rehearses it in seconds. The numbers
 are those that were recorded in `examples/results`, on the machine that stands below each table;
-`python examples/tables.py > docs/examples.md` writes this page from them.
+`python examples/tables.py > docs/examples.md` writes this page from them. A load above the number
+of threads says that the machine had other work to do, so that times are longer than they need be.
 """
 
 
@@ -34,9 +35,15 @@ def _section(name: str, found: dict[str, Any]) -> str:
         "\n".join(_row(cells) for cells in (found["columns"], _rule(found), *found["rows"])),
         f"![{found['title']}](../examples/results/{name}.svg)",
         f"{machine['cpu']}, {machine['instructions']}, {machine['threads']} thread, torch "
-        f"{machine['torch']}, {machine['date']}.\n",
+        f"{machine['torch']}, {machine['date']}{_load(machine)}.\n",
     ]
     return "\n\n".join(lines)
+
+
+def _load(machine: dict[str, Any]) -> str:
+    if "load" not in machine:
+        return ""  # recorded before it was asked for
+    return f", load {machine['load']} on {machine['cores']} cores"
 
 
 def _rule(found: dict[str, Any]) -> list[str]:

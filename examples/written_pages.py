@@ -13,7 +13,9 @@ from PIL import Image
 from convsmith.training.datasets import root as roots
 
 SIDE, PAGES, LARGEST = 96, 200, 3  # pixels, how many, and digits on one
-_SIZES = (26, 44)  # of a digit, in pixels
+# Of a digit with its border, in pixels; the digit itself has five sevenths of it. The smallest
+# boxes that RetinaNet looks for have 32 pixels a side.
+_SIZES = (40, 66)
 
 
 def write_pages(folder: Path, data_root: Path | None) -> Path:

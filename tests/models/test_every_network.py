@@ -99,6 +99,16 @@ def test_the_outputs_are_those_of_its_task(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_the_features_are_maps_before_the_head(name: str) -> None:
+    with torch.no_grad():
+        found = small(name).features(images(name))
+    maps = found if isinstance(found, list) else [found]
+    frames = (models.find(name).frames or 2) - 1 if name == "pulse_mask" else 1
+    axes = 5 if name in ("c3d", "r2plus1d") else 4
+    assert [(len(x), x.ndim) for x in maps] == [(2 * frames, axes)] * len(maps)
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_a_seed_draws_the_same_weights_again(name: str) -> None:
     first, second = small(name).state_dict(), small(name).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)

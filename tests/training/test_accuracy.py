@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convsmith import models
 from convsmith.training import Accuracy, ImageSet, accuracy, digits, load_images
+from convsmith.training.datasets import cifar10
 
 
 class ScoresOf(nn.Module):
@@ -85,6 +86,19 @@ def test_resnet20_reaches_the_measured_numbers(shared_data: Path) -> None:
     )
     cifar = load_images(shared_data / "cifar10" / "lossless_train_0_1999.npz", model.preprocess)
     counted = accuracy(model, cifar, batch_size=100)
+    assert (counted.top1, counted.images) == (numbers["correct"], numbers["images"])
+
+
+@pytest.mark.slow
+def test_resnet20_reaches_the_measured_numbers_on_jpegs(shared_data: Path) -> None:
+    expected = json.loads((shared_data / "expected.json").read_text())["results"]
+    numbers = expected["resnet20 jpeg train"]
+    model = models.create(
+        "resnet20", weights=shared_data / "weights" / "cifar10_resnet20-12fca82f.th"
+    )
+    pixels, classes = cifar10._unpacked(shared_data / "cifar10" / "jpeg_train_500_per_class.tar.xz")
+    images = ImageSet(images=pixels, classes=classes, preprocess=model.preprocess)
+    counted = accuracy(model, images, batch_size=100)
     assert (counted.top1, counted.images) == (numbers["correct"], numbers["images"])
 
 

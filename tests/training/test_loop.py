@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from convsmith import models
 from convsmith.errors import ArgumentError
@@ -85,6 +86,29 @@ def test_the_random_state_of_the_caller_is_not_touched() -> None:
 def test_a_class_without_an_output_is_an_error() -> None:
     with pytest.raises(ArgumentError, match=r"class 2, .* outputs 0 to 1; .* num_classes=3"):
         train(small(), bright_and_dark(classes=3), Recipe(epochs=1))
+
+
+def normed() -> nn.Module:
+    """Its batch-norm sees as many values as there are images."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def test_a_last_image_alone_is_left_out() -> None:
+    steps: list[Step] = []
+    recipe = Recipe(epochs=4, batch_size=13)  # of 40 images
+    train(normed(), bright_and_dark(), recipe, on_step=steps.append)
+    assert [(step.number, step.steps) for step in steps] == [(n, 12) for n in range(1, 13)]
+    # What is left out is no step of the schedule, which ends where it falls to nothing.
+    assert steps[-1].lr < 1e-3 * max(step.lr for step in steps)
+
+
+def test_a_batch_norm_with_one_value_is_an_error() -> None:
+    said = r"a batch of 1 leaves a batch-norm one value .* more than batch_size 1, or larger images"
+    with pytest.raises(ArgumentError, match=said):
+        train(normed(), bright_and_dark(), Recipe(epochs=1, batch_size=1))
+    small_batches = small()
+    train(small_batches, bright_and_dark(), Recipe(epochs=1, batch_size=1))
 
 
 @pytest.mark.parametrize(

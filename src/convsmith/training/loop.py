@@ -6,10 +6,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from convsmith.errors import ArgumentError
 from convsmith.training.checkpoint import Checkpoints
 from convsmith.training.data import TrainingData
 from convsmith.training.distributed import World
@@ -59,9 +61,11 @@ def train(
         on_epoch: Called after every epoch.
         on_step: Called after every step.
 
+    A last batch of a single example is left out.
+
     Raises:
-        ArgumentError: if the data does not fit what the model outputs, or the checkpoint is of
-            another training.
+        ArgumentError: if the data does not fit what the model outputs, a batch leaves a batch-norm
+            one value, or the checkpoint is of another training.
     """
     recipe = recipe or data.recipe
     world = World.current()
@@ -97,7 +101,10 @@ class _Loop:
         # The first process speaks for all.
         self._on_epoch, self._on_step = told if world.rank == 0 else (None, None)
         self._start = time.perf_counter()
-        self._steps = recipe.epochs * -(-len(data.train) // recipe.batch_size)
+        whole, rest = divmod(len(data.train), recipe.batch_size)
+        # Every process needs an example; and of a single one, batch-norm has no variance.
+        self._least = max(world.size, min(2, recipe.batch_size) if whole else 1)
+        self._steps = recipe.epochs * (whole + (rest >= self._least))
         # Dropout must not move the order of the examples away from that of the other processes.
         draws = torch.default_generator
         if world.size > 1:
@@ -126,8 +133,8 @@ class _Loop:
         state, task, recipe = self._state, self._data.task, self._recipe
         whole = state.order[state.position : state.position + recipe.batch_size]
         state.position += len(whole)
-        if len(whole) < self._world.size:
-            return  # too few for every process to have one
+        if len(whole) < self._least:
+            return
         share = whole[self._world.rank :: self._world.size]
         draws = Draws(
             images=len(whole),
@@ -140,12 +147,24 @@ class _Loop:
         weights = next(state.model.parameters())
         lr = state.optimizer.param_groups[0]["lr"]
         with torch.autocast(weights.device.type, recipe.autocast, enabled=bool(recipe.autocast)):
-            output = self._network(x.to(weights))
+            output = self._output(x.to(weights))
             loss = task.loss(output, y.to(weights.device), recipe)
         state.step(self._world.scaled(loss, task.weight(y)))
         state.total += loss.item() * len(share)
         if self._on_step is not None:
             self._on_step(Step(number=state.steps, steps=self._steps, loss=loss.item(), lr=lr))
+
+    def _output(self, x: Tensor) -> Any:
+        try:
+            return self._network(x)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ArgumentError(
+                f"train: a batch of {len(x)} leaves a batch-norm one value a channel, whose "
+                f"variance is 0; it needs two: give more than batch_size {self._recipe.batch_size}"
+                f", or larger images"
+            ) from None
 
     def _close_epoch(self) -> None:
         state = self._state

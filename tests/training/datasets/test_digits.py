@@ -40,6 +40,11 @@ def test_both_parts_hold_every_digit() -> None:
         assert part.labels.bincount().min() >= len(part) * 0.07
 
 
+def test_a_network_is_built_for_ten_digits() -> None:
+    network = find("mobilenet_v1").build(width=0.125, **digits.load(STEPS).options)
+    assert network.classifier.out_features == 10  # not the thousand of its publication
+
+
 def test_grey_levels_fill_the_range_of_a_byte() -> None:
     images = digits.load(STEPS).train.images
     assert images.shape == (1400, 8, 8)

@@ -22,6 +22,7 @@ COUNTS = {"mnist": (8000, 2000), "fashion_mnist": (20000, 5000)}
 def test_grey_images_of_ten_classes(shared_data: Path, name: str) -> None:
     data = training_data(name, GREY, root=shared_data)
     assert (len(data.train), len(data.held_out)) == COUNTS[name]
+    assert data.options == {"num_classes": 10}
     x, y = data.train.batch([0, 1])
     assert x.shape == (2, 1, 32, 32)
     assert y.dtype == torch.int64

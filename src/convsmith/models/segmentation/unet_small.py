@@ -57,8 +57,8 @@ class UNetSmall(Model):
             self.join.insert(0, _two_convolutions(2 * above, above))
         self.head = PointwiseConv2d(channels[0], num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) to (n, num_classes, h, w): raw scores of every pixel."""
+    def features(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, 16 width, h, w)."""
         if x.shape[-2] % _PERIOD or x.shape[-1] % _PERIOD:
             raise ShapeError(
                 f"unet_small: the image is {x.shape[-2]} x {x.shape[-1]} pixels; its sizes must be "
@@ -70,7 +70,11 @@ class UNetSmall(Model):
         y = levels.pop()
         for up, join in zip(self.up, self.join, strict=True):
             y = join(torch.cat([levels.pop(), up(y)], dim=1))
-        return self.head(y)
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, num_classes, h, w): raw scores of every pixel."""
+        return self.head(self.features(x))
 
 
 def _two_convolutions(in_channels: int, out_channels: int) -> nn.Sequential:

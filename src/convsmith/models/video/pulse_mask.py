@@ -75,8 +75,10 @@ class PulseMask(Model):
         maps = [projection.map for projection in self.projections]
         return [mask for mask in maps if isinstance(mask, Tensor)]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, c, frames, h, w) to (n, frames - 1): how the pulse changes from frame to frame."""
+    def features(self, x: Tensor) -> Tensor:
+        """(n, c, frames, h, w) to what changes from frame to frame where the masks point:
+        (n (frames - 1), 64 width, (h - 6) / 4, (w - 6) / 4).
+        """
         frames = x.transpose(1, 2)
         this, following = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
         y, look = _relative_change(this, following), this
@@ -87,7 +89,12 @@ class PulseMask(Model):
                 y = y * _pointing(self.projections[level](look))
                 look = self.dropout(self.pool(torch.tanh(look)))
             y = self.dropout(self.pool(y))
-        return self.head(y.flatten(1)).unflatten(0, (x.shape[0], x.shape[2] - 1)).squeeze(-1)
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, frames, h, w) to (n, frames - 1): how the pulse changes from frame to frame."""
+        changes = self.head(self.features(x).flatten(1))
+        return changes.unflatten(0, (x.shape[0], x.shape[2] - 1)).squeeze(-1)
 
 
 class _Pair(nn.Sequential):

@@ -22,7 +22,7 @@ from convsmith.training.data import TrainingData, split
 from convsmith.training.datasets.images import ImageSet
 from convsmith.training.tasks import Classification
 
-_IMAGES, _PIXELS, _GREY_LEVELS = 1797, 8 * 8, 16
+_IMAGES, _PIXELS, _GREY_LEVELS, _CLASSES = 1797, 8 * 8, 16, 10
 HELD_OUT = 397
 _SPLIT_SEED = 0
 
@@ -39,7 +39,13 @@ def load(preprocess: Preprocess, root: Path | None = None) -> TrainingData:
     table = _table(_file())
     pixels = np.rint(table[:, :-1] * (255 / _GREY_LEVELS)).astype(np.uint8).reshape(-1, 8, 8)
     images = ImageSet(images=pixels, classes=table[:, -1].astype(np.int64), preprocess=preprocess)
-    return split(images, held_out=HELD_OUT, seed=_SPLIT_SEED, task=Classification())
+    return split(
+        images,
+        held_out=HELD_OUT,
+        seed=_SPLIT_SEED,
+        task=Classification(),
+        options={"num_classes": _CLASSES},
+    )
 
 
 def held_out(preprocess: Preprocess | None = None) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,9 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 _OPENING = """# Examples
 
-Each is one command and a few minutes on two cores; `--quick` rehearses it in seconds. The numbers
-are those that were recorded in `examples/results`, on the machine that stands below each table;
+Each is one command and at most a quarter of an hour on one core, all networks together one to two
+hours; `--quick` rehearses it in seconds. The numbers are those that were recorded in
+`examples/results`, on the machine that stands below each table;
 `python examples/tables.py > docs/examples.md` writes this page from them. A load above the number
 of threads says that the machine had other work to do, so that times are longer than they need be.
 """

@@ -260,6 +260,17 @@ def test_a_sequence_without_a_batch_has_a_cone() -> None:
     assert cs.analyze(nn.Linear(3, 4), (20, 3)).cone is None  # rows of a table
 
 
+def test_a_window_that_is_not_understood_is_told_and_stops_nothing(monkeypatch) -> None:
+    def unknown(node):
+        raise KeyError("kernel_size")
+
+    for module in ("cones", "spreading.windowing"):
+        monkeypatch.setattr(f"convsmith.analysis.{module}.window_at", unknown)
+    cone = cs.analyze(nn.Conv2d(3, 4, 3), (1, 3, 8, 8)).layers[0].cone
+    assert cone is not None
+    assert "is used in a way that is not known ('kernel_size')" in cone.whole_map_by.why
+
+
 def test_tokens_keep_the_places_they_came_from() -> None:
     tokens = Image(
         lambda self, x: self.mix(self.patches(x).flatten(2).transpose(1, 2)),

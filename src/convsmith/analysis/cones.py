@@ -19,8 +19,11 @@ from convsmith.analysis.spreading import RULES, Step
 from convsmith.analysis.spreading.step import Answer
 from convsmith.analysis.spreading.windowing import own_window
 from convsmith.analysis.strands import Irregular, Strand
-from convsmith.analysis.windows import window_at
+from convsmith.analysis.windows import Windows, window_at
 from convsmith.errors import ConvsmithError, ShapeError
+
+# What a rule says of an operator that is used as nobody thought of.
+_UNKNOWN = (ConvsmithError, KeyError, ValueError, IndexError, AssertionError)
 
 Way = tuple[Footprint, int, tuple[int, ...]]  # what a strand is made of
 
@@ -39,9 +42,15 @@ def _places(graph: fx.Graph, source: Node) -> range:
     but one axis of a tensor of its rank: torch takes such an input for one without a batch.
     """
     rank = len(sizes(source))
-    windows = (window_at(node) for node in graph.nodes if _rank_read(node) == rank)
+    windows = (_window(node) for node in graph.nodes if _rank_read(node) == rank)
     first = next(filter(None, windows), None)
     return range(1 if first is not None and len(first.axes) == rank - 1 else 2, rank)
+
+
+def _window(node: Node) -> Windows | None:
+    with suppress(*_UNKNOWN):
+        return window_at(node)
+    return None
 
 
 def _rank_read(node: Node) -> int | None:
@@ -72,7 +81,7 @@ def spread(step: Step) -> Answer:
         return _everywhere(step, str(reason))
     except ShapeError as error:
         return _everywhere(step, f"what {step.name} reads is too much to be listed ({error})")
-    except (ConvsmithError, KeyError, ValueError, IndexError, AssertionError) as error:
+    except _UNKNOWN as error:
         return _everywhere(step, f"{step.name} is used in a way that is not known ({error})")
 
 

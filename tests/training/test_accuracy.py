@@ -77,37 +77,37 @@ def test_mobilenet_reaches_the_measured_numbers(shared_data: Path, name: str, fi
     )
 
 
-@pytest.mark.slow
-def test_resnet20_reaches_the_measured_numbers(shared_data: Path) -> None:
+def check_measured(shared_data: Path, result: str, model: models.Model, images: ImageSet) -> None:
     expected = json.loads((shared_data / "expected.json").read_text())["results"]
-    numbers = expected["resnet20 lossless train"]
-    model = models.create(
-        "resnet20", weights=shared_data / "weights" / "cifar10_resnet20-12fca82f.th"
-    )
-    cifar = load_images(shared_data / "cifar10" / "lossless_train_0_1999.npz", model.preprocess)
-    counted = accuracy(model, cifar, batch_size=100)
-    assert (counted.top1, counted.images) == (numbers["correct"], numbers["images"])
-
-
-@pytest.mark.slow
-def test_resnet20_reaches_the_measured_numbers_on_jpegs(shared_data: Path) -> None:
-    expected = json.loads((shared_data / "expected.json").read_text())["results"]
-    numbers = expected["resnet20 jpeg train"]
-    model = models.create(
-        "resnet20", weights=shared_data / "weights" / "cifar10_resnet20-12fca82f.th"
-    )
-    pixels, classes = cifar10._unpacked(shared_data / "cifar10" / "jpeg_train_500_per_class.tar.xz")
-    images = ImageSet(images=pixels, classes=classes, preprocess=model.preprocess)
+    numbers = expected[result]
     counted = accuracy(model, images, batch_size=100)
     assert (counted.top1, counted.images) == (numbers["correct"], numbers["images"])
 
 
+def resnet20(shared_data: Path) -> models.Model:
+    weights = shared_data / "weights" / "cifar10_resnet20-12fca82f.th"
+    return models.create("resnet20", weights=weights)
+
+
+@pytest.mark.slow
+def test_resnet20_reaches_the_measured_numbers(shared_data: Path) -> None:
+    model = resnet20(shared_data)
+    cifar = load_images(shared_data / "cifar10" / "lossless_train_0_1999.npz", model.preprocess)
+    check_measured(shared_data, "resnet20 lossless train", model, cifar)
+
+
+@pytest.mark.slow
+def test_resnet20_reaches_the_measured_numbers_on_jpegs(shared_data: Path) -> None:
+    model = resnet20(shared_data)
+    pixels, classes = cifar10._unpacked(shared_data / "cifar10" / "jpeg_train_500_per_class.tar.xz")
+    images = ImageSet(images=pixels, classes=classes, preprocess=model.preprocess)
+    check_measured(shared_data, "resnet20 jpeg train", model, images)
+
+
 @pytest.mark.slow
 def test_resnet8_reaches_the_measured_numbers(shared_data: Path) -> None:
-    expected = json.loads((shared_data / "expected.json").read_text())["results"]
-    numbers = expected["mlperf tiny ResNet8 lossless train (input 0..255)"]
     weights = shared_data / "weights" / "mlperf_tiny_pretrainedResnet.npz"
     model = models.create("resnet8", weights=weights)
     cifar = load_images(shared_data / "cifar10" / "lossless_train_0_1999.npz", model.preprocess)
-    counted = accuracy(model, cifar, batch_size=100)
-    assert (counted.top1, counted.images) == (numbers["correct"], numbers["images"])
+    result = "mlperf tiny ResNet8 lossless train (input 0..255)"
+    check_measured(shared_data, result, model, cifar)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is special to the direct kernel; tests/native/chains holds it to the definition."""
 
-import ctypes
-import mmap
 import sys
 from typing import Any
 
@@ -119,24 +117,14 @@ def test_within_the_bound_of_a_float32_sum() -> None:
     assert (error.abs() <= bound).all()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="protects a page as Linux does")
-def test_nothing_is_read_before_the_first_page_or_behind_the_last() -> None:
-    page = mmap.PAGESIZE
-    memory = mmap.mmap(-1, 4 * page)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    for guard in (0, 3 * page):
-        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + guard), page, 0) == 0
-
+def test_nothing_is_read_before_the_first_page_or_behind_the_last(between_guards: Tensor) -> None:
     for channels, outputs, stride in [(3, 5, 2), (17, 9, 1), (8, 16, 3)]:
         x = small_integers(1, 7, 6, channels)
         weight = small_integers(outputs, channels, 3, 3)
         for values, axes in ((x, (0, 3, 1, 2)), (x.permute(0, 3, 1, 2), (0, 1, 2, 3))):
             want = F.conv2d(values.permute(axes), weight, stride=stride, padding=1)
-            for offset in (page, 3 * page - 4 * x.numel()):
-                guarded = torch.frombuffer(
-                    memory, dtype=torch.float32, count=x.numel(), offset=offset
-                ).view(values.shape)
-                image = guarded.copy_(values).permute(axes)
+            for place in (between_guards[: x.numel()], between_guards[-x.numel() :]):
+                image = place.view(values.shape).copy_(values).permute(axes)
                 assert torch.equal(direct(image, weight, stride=stride, padding=1), want)
 
 

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled cor
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 SAME: Pads = ((1, 1), (1, 1))
-TILES = (2, 4)
+TILES = {"winograd_2x2": 2, "winograd_4x4": 4, "winograd_4x4_few_tiles": 4}  # outputs a side
+OF_FOUR = [name for name, tile in TILES.items() if tile == 4]
 TARGETS = native.info()["targets_supported"]
 
 
@@ -45,7 +46,7 @@ def target(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def winograd(
-    tile: int,
+    name: str,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -62,7 +63,7 @@ def winograd(
         dilation=dilation,
     )
     chain = Chain((Stage(geometry),), residual is not None)
-    kernel = chain_kernels()[f"winograd_{tile}x{tile}"]
+    kernel = chain_kernels()[name]
     assert kernel.serves(chain, tuple(x.shape))
     return run_chain(kernel, chain, x, [weight], [bias], residual)
 
@@ -99,7 +100,7 @@ def test_tiles_of_two_are_exact_on_whole_numbers(target: str, inputs: int, outpu
         want = by_definition(x, weight, padding, dilation) + bias[:, None, None]
         residual = whole_numbers(*want.shape)
         options = {"padding": padding, "dilation": dilation, "residual": residual}
-        got = winograd(2, x, weight, bias, **options)
+        got = winograd("winograd_2x2", x, weight, bias, **options)
         assert torch.equal(got.double(), want + residual), (padding, size, dilation)
 
 
@@ -108,12 +109,26 @@ def test_maps_of_several_blocks(threads: int) -> None:
     torch.set_num_threads(threads)
     for channels, size in [(9, (67, 45)), (40, (9, 9)), (260, (20, 17)), (300, (5, 5))]:
         x, weight = whole_numbers(2, channels, *size), whole_numbers(90, channels, 3, 3, most=2)
-        assert torch.equal(winograd(2, x, weight).double(), by_definition(x, weight))
+        exact = by_definition(x, weight)
+        assert torch.equal(winograd("winograd_2x2", x, weight).double(), exact)
+        for name in OF_FOUR:
+            assert relative_error(winograd(name, x, weight), exact) < 3e-6
+
+
+@pytest.mark.parametrize("size", [(2, 2), (4, 4), (7, 7), (5, 9), (14, 14), (13, 18)])
+def test_a_few_tiles(target: str, size: tuple[int, int]) -> None:
+    """One to twenty: whole groups of 4 and of 8, and groups that are not full."""
+    for inputs, outputs in [(1, 1), (15, 17), (16, 31), (17, 33), (45, 70)]:
+        x, weight = torch.randn(1, inputs, *size), torch.randn(outputs, inputs, 3, 3)
+        bias = torch.randn(outputs)
+        exact = by_definition(x, weight) + bias[:, None, None]
+        for name in OF_FOUR:
+            assert relative_error(winograd(name, x, weight, bias), exact) < 3e-6, (name, target)
 
 
 def test_an_empty_batch() -> None:
-    for tile in TILES:
-        y = winograd(tile, torch.randn(0, 5, 7, 7), torch.randn(6, 5, 3, 3))
+    for name in TILES:
+        y = winograd(name, torch.randn(0, 5, 7, 7), torch.randn(6, 5, 3, 3))
         assert y.shape == (0, 6, 7, 7)
 
 
@@ -122,8 +137,9 @@ def test_the_error_on_normal_data(channels: int) -> None:
     """Relative L2 against float64; direct summation in float32 has 3e-7 to 8e-7."""
     x, weight = torch.randn(1, channels, 14, 14), torch.randn(48, channels, 3, 3)
     exact = by_definition(x, weight)
-    assert relative_error(winograd(2, x, weight), exact) < 1e-6
-    assert relative_error(winograd(4, x, weight), exact) < 3e-6
+    assert relative_error(winograd("winograd_2x2", x, weight), exact) < 1e-6
+    for name in OF_FOUR:
+        assert relative_error(winograd(name, x, weight), exact) < 3e-6
 
 
 def test_the_error_on_trained_weights(shared_data: Path) -> None:
@@ -139,8 +155,9 @@ def test_the_error_on_trained_weights(shared_data: Path) -> None:
         weight = layer.weight.detach()
         x = torch.randn(1, weight.shape[1], 32, 32).relu()
         exact = by_definition(x, weight)
-        assert relative_error(winograd(2, x, weight), exact) < 1e-6
-        assert relative_error(winograd(4, x, weight), exact) < 3e-6
+        assert relative_error(winograd("winograd_2x2", x, weight), exact) < 1e-6
+        for name in OF_FOUR:
+            assert relative_error(winograd(name, x, weight), exact) < 3e-6
 
 
 def summed_in_order(x: Tensor, weight: Tensor) -> Tensor:
@@ -163,19 +180,19 @@ def test_a_large_offset_costs_no_more_than_elsewhere(channels: int, offset: floa
             weight = weight - weight.mean((2, 3), keepdim=True)
         exact = by_definition(x, weight, no_padding)
         direct = relative_error(summed_in_order(x, weight), exact)
-        for tile in TILES:
-            got = winograd(tile, x, weight, padding=no_padding)
+        for name in TILES:
+            got = winograd(name, x, weight, padding=no_padding)
             assert relative_error(got, exact) < 10 * direct
 
 
-@pytest.mark.parametrize("tile", TILES)
-def test_what_is_not_finite_stays_in_the_tiles_that_read_it(tile: int) -> None:
+@pytest.mark.parametrize(("name", "tile"), TILES.items())
+def test_what_is_not_finite_stays_in_the_tiles_that_read_it(name: str, tile: int) -> None:
     x, weight = torch.randn(1, 5, 21, 21), torch.randn(6, 5, 3, 3)
-    clean = winograd(tile, x, weight)
+    clean = winograd(name, x, weight)
     for value in (float("nan"), float("inf"), float("-inf")):
         dirty = x.clone()
         dirty[0, 2, 9, 10] = value
-        got = winograd(tile, dirty, weight)
+        got = winograd(name, dirty, weight)
         assert not got[:, :, 8:11, 9:12].isfinite().any()  # what the definition spoils
         # A tile that begins at t reads rows t - 1 to t + tile.
         starts = [[t for t in range(0, 21, tile) if t - 1 <= p <= t + tile] for p in (9, 10)]
@@ -185,9 +202,9 @@ def test_what_is_not_finite_stays_in_the_tiles_that_read_it(tile: int) -> None:
         assert torch.equal(got[:, :, ~spoilt], clean[:, :, ~spoilt])
 
 
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("name", TILES)
 def test_the_input_may_lie_between_pages_that_are_not_there(
-    tile: int, between_guards: Tensor
+    name: str, between_guards: Tensor
 ) -> None:
     for channels in (1, 7, 8, 19):
         weight = whole_numbers(5, channels, 3, 3, most=2)
@@ -195,7 +212,7 @@ def test_the_input_may_lie_between_pages_that_are_not_there(
         for piece in (between_guards[:count], between_guards[-count:]):
             piece.copy_(whole_numbers(count))
             x = piece.view(1, 7, 9, channels).permute(0, 3, 1, 2)
-            got = winograd(tile, x, weight)
+            got = winograd(name, x, weight)
             assert relative_error(got, by_definition(x.clone(), weight)) < 1e-6
 
 
@@ -219,12 +236,21 @@ GOOD = [0, 0, 0, 0, 0, 0, 4, 5, 6, 7, 168, 28, 4, 6, 7, 1, 1, 1, 1, 4, 0]
         (18, 2**60, "the sizes overflow 64-bit integers"),
     ],
 )
-def test_bad_sizes_are_refused_by_value(position: int, value: int, message: str) -> None:
-    native.run("winograd_conv2d", *GOOD)
+@pytest.mark.parametrize("function", ["winograd_conv2d", "winograd_few_tiles"])
+def test_bad_sizes_are_refused_by_value(
+    function: str, position: int, value: int, message: str
+) -> None:
+    native.run(function, *GOOD)
     integers = list(GOOD)
     integers[position] = value
     with pytest.raises(NativeError, match=f"refused .*{value}.*: {message}"):
-        native.run("winograd_conv2d", *integers)
+        native.run(function, *integers)
+
+
+def test_few_tiles_are_of_four() -> None:
+    native.run("winograd_conv2d", *GOOD[:19], 2, 0)
+    with pytest.raises(NativeError, match=r"winograd_few_tiles refused .*: the sizes do not fit"):
+        native.run("winograd_few_tiles", *GOOD[:19], 2, 0)
 
 
 def test_packing_refuses_bad_sizes() -> None:
@@ -240,10 +266,9 @@ def test_it_serves_plain_3x3_only() -> None:
     def serves(**options: Any) -> bool:
         plain = {"in_channels": 4, "out_channels": 6, "kernel_size": (3, 3), "padding": SAME}
         chain = Chain((Stage(Geometry(**{**plain, **options})),))
-        return chain_kernels()["winograd_4x4"].serves(chain, (1, 4, 8, 8))
+        return all(chain_kernels()[name].serves(chain, (1, 4, 8, 8)) for name in TILES)
 
     assert serves()
     assert serves(dilation=(2, 3), padding=((4, 0), (1, 7)))
-    assert not serves(stride=(1, 2))
-    assert not serves(groups=2)
-    assert not serves(kernel_size=(3, 1))
+    for other in ({"stride": (1, 2)}, {"groups": 2}, {"kernel_size": (3, 1)}):
+        assert not serves(**other)

@@ -10,6 +10,7 @@ from convsmith import native
 from convsmith.geometry import Axis
 from convsmith.native.chains import Chain, ChainKernel, register_kernel
 from convsmith.native.epilogue import activation_number
+from convsmith.native.packed import pack_panels
 
 # The widest panel of any target: rounded up to it, panels of every target fit.
 _WIDEST_PANEL = 32
@@ -44,6 +45,11 @@ def _pack(tile: int, chain: Chain, weights: Sequence[Tensor]) -> list[Tensor]:
     return [pack(tile, weights[0])]
 
 
+def _pack_taps(chain: Chain, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Panels of a matrix (out channels, (channels, taps)), which the kernel transforms itself."""
+    return [pack_panels(weights[0].flatten(1))]
+
+
 def _integers(
     tile: int, chain: Chain, shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> tuple[int, ...]:
@@ -60,13 +66,17 @@ def _integers(
     )
 
 
-for _tile in (2, 4):
+for _name, _function, _tile, _packing in (
+    ("winograd_2x2", "winograd_conv2d", 2, partial(_pack, 2)),
+    ("winograd_4x4", "winograd_conv2d", 4, partial(_pack, 4)),
+    ("winograd_4x4_few_tiles", "winograd_few_tiles", 4, _pack_taps),
+):
     register_kernel(
         ChainKernel(
-            name=f"winograd_{_tile}x{_tile}",
-            function="winograd_conv2d",
+            name=_name,
+            function=_function,
             serves=_serves,
-            pack=partial(_pack, _tile),
+            pack=_packing,
             integers=partial(_integers, _tile),
             takes_any_strides=False,
             is_direct=False,

@@ -187,6 +187,33 @@ struct WinogradTransforms : Exact {
     return b;
   }();
 
+  // G without its divisors M_k(a_k), which may as well wait until the products are summed: powers
+  // of the points, that are ones at 0 and at infinity.
+  static constexpr auto kPowers = [] {
+    auto powers = Exact::kKernel;
+    for (int k = 0; k < n - 1; ++k)
+      for (Rational& power : powers.at[k]) power = power / Exact::kKernel.at[k][0];
+    return powers;
+  }();
+
+  // What the sums of row k are to be multiplied by instead.
+  static constexpr float divisor(int k) {
+    return k == n - 1 ? 1 : static_cast<float>(double(Exact::kKernel.at[k][0]));
+  }
+
+  // The odd part of two points' powers is divided by the point.
+  static constexpr auto kPairedPowers = [] {
+    auto powers = kPowers;
+    for (int k = 0; k < n; ++k)
+      if (is_upper_of_pair(k))
+        for (int j = 0; j < Exact::kTaps; ++j) {
+          const Rational upper = kPowers.at[k][j], lower = kPowers.at[k + 1][j];
+          powers.at[k][j] = (upper + lower) * kHalf;
+          powers.at[k + 1][j] = (upper - lower) * kHalf / Exact::kPoints[k];
+        }
+    return powers;
+  }();
+
   static constexpr auto kPairedOutput = [] {
     auto a = Exact::kOutput;
     for (int k = 0; k < n; ++k)
@@ -211,6 +238,23 @@ struct WinogradTransforms : Exact {
       }
     };
     for_constants<n>(row);
+  }
+
+  // Calls body(k, u_k) for u = G g without divisors, from `first` on; a pair is not cut in two.
+  template <int first, int count, class Body>
+  [[gnu::always_inline]] static void for_kernel_rows(const Vec (&g)[Exact::kTaps],
+                                                     const Body& body) {
+    static_assert(!is_upper_of_pair(first - 1) && !is_upper_of_pair(first + count - 1));
+    for_constants<count>([&]<int i>(std::integral_constant<int, i>) __attribute__((always_inline)) {
+      constexpr int k = first + i;
+      if constexpr (is_upper_of_pair(k)) {
+        const Vec even = combine<kPairedPowers, k>(g), odd = combine<kPairedPowers, k + 1>(g);
+        body(k, add_multiple<Exact::kPoints[k]>(even, odd));
+        body(k + 1, add_multiple<-Exact::kPoints[k]>(even, odd));
+      } else if constexpr (!is_upper_of_pair(k - 1)) {
+        body(k, combine<kPowers, k>(g));
+      }
+    });
   }
 
   // y = A m

@@ -19,6 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import convsmith as cs
 from convsmith import native
 from convsmith.capture import Network, capture
+from convsmith.capture.network import _way_of
+from convsmith.capture.sizes import Contract
+from convsmith.errors import ConvsmithError
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
 
@@ -57,6 +60,29 @@ def test_a_network_that_went_the_short_way_dies_with_its_last_name() -> None:
     del network
     gc.collect()
     assert gone() is None
+
+
+def test_sizes_that_were_let_in_are_not_asked_for_again(
+    planned: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    check = Contract.check
+    monkeypatch.setattr(Contract, "check", lambda s, x: asked.append(x) or check(s, x))
+    network, taller = copy.deepcopy(planned), torch.cat([X, X], 2)
+    with torch.no_grad():
+        for x in (X, X, -X, taller, X, taller):
+            torch.testing.assert_close(network(x), super(Network, planned).__call__(x))
+        assert [x[0].shape for x in asked] == [X.shape, taller.shape]
+        for wrong in (X[0], X[:, 1:], X.double(), 3):
+            for _ in range(2):
+                with pytest.raises(ConvsmithError):
+                    network(wrong)
+        torch.testing.assert_close(network(X.as_subclass(Subclass)), network(X))
+    network(X)  # with gradients
+    way = _way_of(network)
+    for number in range(200):
+        way.remember(bytes([number]))
+    assert len(way.let_in) <= 64
 
 
 def test_a_network_without_chains_has_no_short_way() -> None:

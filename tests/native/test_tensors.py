@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the core sees of torch's tensors and modules without computing with them."""
 
+from array import array
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from convsmith import native
-from convsmith.native.core import layouts, look_up, states
+from convsmith.native.core import layouts, look_up, states, states_at
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
 
@@ -94,3 +96,14 @@ def test_what_is_not_there_is_named(path: tuple[str, ...], name: str) -> None:
     layers[0].bias = None
     with pytest.raises(KeyError, match=name):
         look_up(layers, (path,))
+
+
+def test_states_at_paths_are_those_of_what_is_found() -> None:
+    layers, paths = network(), (("0", "weight"), (), ("1", "0", "running_mean"))
+    addresses = array("q", [0, 8, id(layers)])  # fetched, whatever they are
+    for _ in range(2):
+        assert states_at(layers, paths, addresses) == states(look_up(layers, paths))
+        layers[0].weight.data.add_(1)
+        layers[0] = nn.Conv2d(2, 2, 1)
+    with pytest.raises(KeyError, match="7"):
+        states_at(layers, (("7", "weight"),), addresses)

@@ -5,10 +5,10 @@ runs.
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import torch
 from torch import fx
@@ -20,6 +20,7 @@ from convsmith.capture.sizes import Contract
 from convsmith.errors import ArgumentError, ShapeError
 from convsmith.native import call_directly
 from convsmith.native.chains import has_chains
+from convsmith.native.core import layouts
 
 # Names of modules and tensors at the top of a model that would hide the network's own attributes.
 RESERVED = frozenset(dir(fx.GraphModule)) | frozenset(
@@ -63,9 +64,15 @@ class Network(fx.GraphModule):
         if torch.compiler.is_compiling():
             # The compiler guards the sizes itself, and cannot read the contract's.
             return super().__call__(*args, **kwargs)
-        leaves = self._leaves(args, kwargs)
-        self.contract.check(leaves)
+        way = _way_of(self)
+        sizes = b"" if kwargs or way.short is None else layouts(args)
+        leaves: Sequence[Any] = args
+        if sizes not in way.let_in:
+            leaves = self._leaves(args, kwargs)
+            self.contract.check(leaves)
         short_way = self._short_way(leaves)
+        if short_way is not None and leaves is not args and sizes and _are_tensors(args):
+            way.remember(sizes)
         try:
             if short_way is not None:
                 return short_way(self, *leaves)
@@ -83,15 +90,17 @@ class Network(fx.GraphModule):
             ) from error
 
     def recompile(self) -> PythonCode:
-        _short_ways.pop(self, None)
-        return super().recompile()
+        _ways.pop(id(self), None)
+        code = super().recompile()
+        # fx wraps the call of its classes, one for each network, to print their code when it fails.
+        # Two functions more in front of every call cost as much as what is done in this one.
+        if "__call__" in vars(type(self)):
+            del type(self).__call__
+        return code
 
-    def _short_way(self, leaves: list[Any]) -> Callable[..., Any] | None:
+    def _short_way(self, leaves: Sequence[Any]) -> Callable[..., Any] | None:
         """The code without torch's dispatcher, where nothing but the network would notice."""
-        try:
-            found = _short_ways[self]
-        except KeyError:
-            found = _short_ways[self] = short_way(self) if has_chains(self.graph) else None
+        found = _way_of(self).short
         if found is None or torch.is_grad_enabled() or _is_hooked(self):
             return None
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
@@ -134,8 +143,38 @@ class Network(fx.GraphModule):
         return leaves
 
 
-# Made when first asked for, and kept outside of the network, which may be copied and pickled.
-_short_ways: WeakKeyDictionary[Network, Callable[..., Any] | None] = WeakKeyDictionary()
+class _Way:
+    """A network's short way, or None, and the layouts of tensors that it has let in before."""
+
+    def __init__(self, network: Network) -> None:
+        self.short = short_way(network) if has_chains(network.graph) else None
+        self.let_in: set[bytes] = set()
+        place = id(network)
+        self.alive = ref(network, lambda _: _ways.pop(place, None))
+
+    def remember(self, sizes: bytes) -> None:
+        """Let these in from now on without asking the contract."""
+        if len(self.let_in) >= _MOST_SIZES:
+            self.let_in.clear()
+        self.let_in.add(sizes)
+
+
+_MOST_SIZES = 64
+
+# By the id of the network, since a look into a dictionary of weak references costs as much as a
+# small layer; outside of the network, which may be copied and pickled.
+_ways: dict[int, _Way] = {}
+
+
+def _way_of(network: Network) -> _Way:
+    found = _ways.get(id(network))
+    if found is None:
+        found = _ways[id(network)] = _Way(network)
+    return found
+
+
+def _are_tensors(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, torch.Tensor) for value in values)
 
 
 def _is_hooked(module: torch.nn.Module) -> bool:

@@ -30,7 +30,7 @@ from convsmith.native.chains import (
     each_bias,
     is_chain,
 )
-from convsmith.native.core import look_up
+from convsmith.native.core import layouts, look_up, states_at
 
 
 def short_way(network: fx.GraphModule) -> Callable[..., Any]:
@@ -53,17 +53,18 @@ def short_way(network: fx.GraphModule) -> Callable[..., Any]:
     assert isinstance(codegen, _PyTreeCodeGen)  # every network's
     spec = codegen.pytree_info.out_spec
     assert spec is not None
-    return partial(_structured, names["forward"], spec)
+    return partial(_first if spec.is_leaf() else partial(_nested, spec), names["forward"])
 
 
-def _structured(
-    forward: Callable[..., Any], spec: pytree.TreeSpec, network: fx.GraphModule, *leaves: Any
+def _first(forward: Callable[..., Any], network: fx.GraphModule, *leaves: Any) -> Any:
+    return forward(network, *leaves)[0]
+
+
+def _nested(
+    spec: pytree.TreeSpec, forward: Callable[..., Any], network: fx.GraphModule, *leaves: Any
 ) -> Any:
     """What the graph gives, nested as the model gave it."""
-    results = forward(network, *leaves)
-    if spec.is_leaf():
-        return results[0]
-    return pytree.tree_unflatten(results, spec)
+    return pytree.tree_unflatten(forward(network, *leaves), spec)
 
 
 def _runs(graph: fx.Graph) -> Iterator[list[fx.Node]]:
@@ -123,7 +124,7 @@ def _direct(
     steps, numbers = _steps(network, run, inputs)
     chains: list[Any] = [node.args for node in run if is_chain(node)]
     pairs = [p for call in chains for p in zip(call[1], each_bias(call[2], call[4]), strict=True)]
-    paths = tuple(_path(tensor) for pair in pairs for tensor in pair)
+    paths = tuple(_path(tensor) for of_kind in zip(*pairs, strict=True) for tensor in of_kind)
     program = Program(steps, len(inputs), [numbers[node] for node in outputs])
     by_operators = _by_operators(run, inputs, outputs)
     alive = ref(network)  # which would otherwise be kept by its own short way
@@ -131,10 +132,15 @@ def _direct(
     def convolutions(*values: Tensor) -> Sequence[Tensor]:
         owner = alive()
         assert owner is not None  # it is being called
-        if program.serves(values):
-            found = look_up(owner, paths)
-            return program(values, found[::2], found[1::2])
+        sizes = layouts(values)
+        if program.serves_sizes(values, sizes):
+            state = states_at(owner, paths, program.headers)
+            return program.run(values, sizes, state, partial(weights_and_biases, owner))
         return by_operators(owner, values)
+
+    def weights_and_biases(owner: fx.GraphModule) -> tuple[list[Any], list[Any]]:
+        found = look_up(owner, paths)
+        return found[: len(pairs)], found[len(pairs) :]
 
     return convolutions
 

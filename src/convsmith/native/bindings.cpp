@@ -7,6 +7,7 @@
 #include <array>
 #include <cstring>
 #include <string_view>
+#include <vector>
 
 #include "dispatch.h"
 #include "pages.h"
@@ -31,9 +32,24 @@ int run(std::size_t index, nb::tuple integers) {
   return static_cast<int>(kernel.run(values.data()));
 }
 
+// Writes addresses of tensors into rows of integers: (place in the rows, number of the tensor).
+void patch(std::int64_t* rows, std::size_t count, const std::int64_t* patches,
+           std::size_t num_patches, nb::sequence tensors) {
+  const std::vector<std::int64_t> addresses = addresses_of(tensors);
+  for (std::size_t i = 0; i < num_patches; ++i, patches += 2) {
+    const auto place = static_cast<std::size_t>(patches[0]);
+    const auto which = static_cast<std::size_t>(patches[1]);
+    if (place >= count || which >= addresses.size()) throw nb::value_error("no place of a patch");
+    rows[place] = addresses[which];
+  }
+}
+
 // Kernels one behind another: the number of each, how many integers it takes, and these. Returns
 // the status of the last one that ran, and where its integers begin.
-nb::tuple run_rows(std::uintptr_t address, std::size_t count) {
+nb::tuple run_rows(std::uintptr_t address, std::size_t count, std::uintptr_t patches,
+                   std::size_t num_patched, nb::sequence tensors) {
+  patch(reinterpret_cast<std::int64_t*>(address), count,
+        reinterpret_cast<const std::int64_t*>(patches), num_patched / 2, tensors);
   const std::int64_t* const rows = reinterpret_cast<const std::int64_t*>(address);
   Status status = Status::ok;
   std::size_t at = 0, begin = 0;
@@ -100,8 +116,8 @@ NB_MODULE(_core, m) {
   m.def("use_dlpack_table", &use_dlpack_table);
   m.def("layouts", &layouts);
   m.def("states", &states);
+  m.def("states_at", &states_at);
   m.def("look_up", &look_up);
-  m.def("fetch", &fetch);
   m.def("ask_for_huge_pages", &ask_for_huge_pages);
   m.def("target_names", &target_names, nb::arg("only_supported"));
   m.def("kernel_names", &kernel_names);

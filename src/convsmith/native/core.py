@@ -3,6 +3,7 @@
 
 import os
 from array import array
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -99,36 +100,60 @@ def run_rows(rows: "array[int]") -> None:
     Raises:
         NativeError: if a row fits no kernel, or a kernel refuses its sizes.
     """
+    run_rows_on(rows, array("q"), [])
+
+
+def run_rows_on(rows: "array[int]", patches: "array[int]", tensors: Sequence[torch.Tensor]) -> None:
+    """The same, once the addresses of tensors are written into the rows.
+
+    Args:
+        rows: As for `run_rows`; written to.
+        patches: For each address its place in the rows and the number of its tensor.
+        tensors: Strided ones that have memory.
+
+    Raises:
+        NativeError: as `run_rows`, or if a patch fits neither rows nor tensors.
+    """
     assert _core is not None  # else there was no number
-    address, count = rows.buffer_info()
     try:
-        status, begin = _core.run_rows(address, count)
+        status, begin = _core.run_rows(*rows.buffer_info(), *patches.buffer_info(), tensors)
     except ValueError as error:
-        raise NativeError(f"native: {count} integers were to run as rows: {error}.") from None
+        raise NativeError(f"native: {len(rows)} integers were to run as rows: {error}.") from None
     if status != 0:
         index, length = rows[begin - 2 : begin]
         integers = tuple(rows[begin : begin + length - 1])
         raise _refusal(list(_INDEX)[index], integers, status)
 
 
-def layouts(tensors: list[torch.Tensor]) -> bytes:
+def layouts(tensors: Sequence[torch.Tensor]) -> bytes:
     """Device, dtype, sizes and strides of each; equal where all of these are."""
     assert _core is not None  # the caller has asked `available`
     found: bytes = _core.layouts(tensors)
     return found
 
 
-def states(tensors: list[torch.Tensor | None]) -> bytes:
+def states(tensors: Sequence[torch.Tensor | None]) -> bytes:
     """The layouts with addresses and version counters: equal while torch counts no change."""
     assert _core is not None  # the caller has asked `available`
     found: bytes = _core.states(tensors)
     return found
 
 
-def fetch(addresses: "array[int]") -> None:
-    """Begin to load what lies at these addresses into the caches; they need not be valid."""
+def states_at(
+    module: torch.nn.Module, paths: tuple[tuple[str, ...], ...], headers: "array[int]"
+) -> bytes:
+    """The states of what `look_up` would find.
+
+    Args:
+        headers: Addresses that will be looked at; they are fetched into the caches first, and need
+            not be valid.
+
+    Raises:
+        KeyError: as `look_up`.
+    """
     assert _core is not None  # the caller has asked `available`
-    _core.fetch(*addresses.buffer_info())
+    found: bytes = _core.states_at(module, paths, *headers.buffer_info())
+    return found
 
 
 def look_up(module: torch.nn.Module, paths: tuple[tuple[str, ...], ...]) -> list[Any]:

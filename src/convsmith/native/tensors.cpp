@@ -53,11 +53,15 @@ void describe(nb::handle tensor, Say what, std::vector<std::int64_t>& into) {
   }
 }
 
-nb::bytes describe_all(nb::list tensors, Say what) {
+nb::bytes as_bytes(const std::vector<std::int64_t>& numbers) {
+  return nb::bytes(numbers.data(), numbers.size() * sizeof(std::int64_t));
+}
+
+nb::bytes describe_all(nb::sequence tensors, Say what) {
   std::vector<std::int64_t> all;
-  all.reserve(16 * tensors.size());
+  all.reserve(16 * nb::len(tensors));
   for (nb::handle tensor : tensors) describe(tensor, what, all);
-  return nb::bytes(all.data(), all.size() * sizeof(std::int64_t));
+  return as_bytes(all);
 }
 
 // Borrowed from a table of a module, which keeps it; null if it is not there.
@@ -75,7 +79,9 @@ class Way {
  public:
   explicit Way(nb::handle module) : owners_{module.ptr()} {}
 
+  // None for no names.
   nb::handle follow(const nb::tuple& names) {
+    if (names.size() == 0) return nb::handle(Py_None);
     static const Name modules("_modules"), parameters("_parameters"), buffers("_buffers");
     const std::size_t last = names.size() - 1;
     std::size_t depth = 0;
@@ -110,27 +116,42 @@ bool use_dlpack_table(nb::handle capsule) {
   return from_object != nullptr;
 }
 
-nb::bytes layouts(nb::list tensors) { return describe_all(tensors, Say::layout); }
+nb::bytes layouts(nb::sequence tensors) { return describe_all(tensors, Say::layout); }
 
-nb::bytes states(nb::list tensors) { return describe_all(tensors, Say::state); }
-
-void fetch(std::uintptr_t addresses, std::size_t count) noexcept {
-  const auto* first = reinterpret_cast<const std::int64_t*>(addresses);
-  for (std::size_t i = 0; i < count; ++i)
-    __builtin_prefetch(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(first[i])));
-}
+nb::bytes states(nb::sequence tensors) { return describe_all(tensors, Say::state); }
 
 nb::list look_up(nb::handle module, nb::tuple paths) {
   nb::list found;
   Way way(module);
-  for (nb::handle path : paths) {
-    const auto names = nb::borrow<nb::tuple>(path);
-    if (names.size() == 0)
-      found.append(nb::none());
-    else
-      found.append(way.follow(names));
-  }
+  for (nb::handle path : paths) found.append(way.follow(nb::borrow<nb::tuple>(path)));
   return found;
+}
+
+nb::bytes states_at(nb::handle module, nb::tuple paths, std::uintptr_t addresses,
+                    std::size_t count) {
+  const auto* first = reinterpret_cast<const std::int64_t*>(addresses);
+  for (std::size_t i = 0; i < count; ++i)
+    __builtin_prefetch(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(first[i])));
+  std::vector<std::int64_t> all;
+  all.reserve(16 * paths.size());
+  Way way(module);
+  for (nb::handle path : paths) describe(way.follow(nb::borrow<nb::tuple>(path)), Say::state, all);
+  return as_bytes(all);
+}
+
+std::vector<std::int64_t> addresses_of(nb::sequence tensors) {
+  std::vector<std::int64_t> addresses;
+  addresses.reserve(nb::len(tensors));
+  for (nb::handle tensor : tensors) {
+    dlpack::Tensor seen;
+    if (from_object(tensor.ptr(), &seen) != 0) {
+      PyErr_Clear();
+      throw nb::value_error("a tensor has no memory to show");
+    }
+    const auto begin = reinterpret_cast<std::uintptr_t>(seen.data) + seen.byte_offset;
+    addresses.push_back(static_cast<std::int64_t>(begin));
+  }
+  return addresses;
 }
 
 }  // namespace convsmith

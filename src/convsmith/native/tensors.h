@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace convsmith {
 
@@ -14,17 +15,22 @@ namespace convsmith {
 bool use_dlpack_table(nanobind::handle capsule);
 
 // Device, dtype, sizes and strides of tensors, as bytes: equal where all of these are.
-nanobind::bytes layouts(nanobind::list tensors);
+nanobind::bytes layouts(nanobind::sequence tensors);
 
 // The same with the addresses and version counters: equal only while torch counts no change.
 // An entry may be None.
-nanobind::bytes states(nanobind::list tensors);
-
-// Begins to load what lies at these addresses into the caches; whatever they are, nothing fails.
-void fetch(std::uintptr_t addresses, std::size_t count) noexcept;
+nanobind::bytes states(nanobind::sequence tensors);
 
 // The parameters or buffers of a module at these paths of names, as they are now; None for ().
 // KeyError where there is none.
 nanobind::list look_up(nanobind::handle module, nanobind::tuple paths);
+
+// The states of what look_up would find. The lines at the addresses, whatever they are, are fetched
+// into the caches first.
+nanobind::bytes states_at(nanobind::handle module, nanobind::tuple paths, std::uintptr_t addresses,
+                          std::size_t count);
+
+// Where each tensor's memory begins; a ValueError where one has none.
+std::vector<std::int64_t> addresses_of(nanobind::sequence tensors);
 
 }  // namespace convsmith

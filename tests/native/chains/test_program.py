@@ -19,7 +19,7 @@ from convsmith.native.chains import Chain, ChainStep, Program, Stage, Step, chai
 from convsmith.native.chains import program as module
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.chains.shelf import Shelf
-from convsmith.native.core import index_of, run_rows
+from convsmith.native.core import index_of, run_rows, run_rows_on
 
 needs_core = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
 assert convsmith.convs  # its import registers the kernels
@@ -183,6 +183,25 @@ def test_rows_that_are_none_are_refused() -> None:
         run_rows(array("q", [index_of("direct_conv2d"), 1, 1]))
     with pytest.raises(NativeError, match="no row of a kernel"):
         run_rows(array("q", [1000, 0]))
+
+
+@needs_core
+@pytest.mark.parametrize(
+    ("patches", "tensors", "message"),
+    [
+        ([9, 0], [torch.ones(1)], "9 integers were to run as rows: no place of a patch"),
+        ([2, 1], [torch.ones(1)], "no place of a patch"),
+        ([-1, 0], [torch.ones(1)], "no place of a patch"),
+        ([2, 0], [torch.ones(1, device="meta")], "a tensor has no memory to show"),
+        ([2, 0], [7], "a tensor has no memory to show"),
+    ],
+)
+def test_patches_that_fit_nothing_are_refused(
+    patches: list[int], tensors: list[Tensor], message: str
+) -> None:
+    row = array("q", [index_of("pack_panels"), 7, 0, 0, 0, 1, 1, 1, 1])
+    with pytest.raises(NativeError, match=message):
+        run_rows_on(row, array("q", patches), tensors)
 
 
 @needs_core

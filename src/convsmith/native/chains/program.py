@@ -12,7 +12,7 @@ is always seen, and so is a write to a whole tensor that passes its counters by
 """
 
 from array import array
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,7 +25,7 @@ from convsmith.native.chains.kernel import Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.chains.shelf import Shelf
 from convsmith.native.chains.steps import Address, ChainStep, Step
-from convsmith.native.core import fetch, index_of, layouts, run_rows, sampled_fingerprints, states
+from convsmith.native.core import index_of, layouts, run_rows_on, sampled_fingerprints, states
 from convsmith.native.layout import CHANNELS_LAST
 from convsmith.native.pages import new_memory, side_by_side
 
@@ -36,13 +36,15 @@ _LAST = CHANNELS_LAST[4]
 # beside what is computed in it.
 _MOST_KEPT, _MOST_BYTES = 8, 256 << 20
 
+_NO_HEADERS = array("q")
+
 
 @dataclass(frozen=True)
 class _Ready:
     """The rows of one size of inputs, and the memory between the steps."""
 
     rows: "array[int]"
-    patches: Sequence[tuple[int, int]]  # (place in rows, which of the inputs and results)
+    patches: "array[int]"  # place in rows, which of the inputs and results; and so on
     results: Sequence[tuple[Ints, Ints]]  # shape and strides
     memory: Tensor
     laid_anew: frozenset[int]  # inputs that a kernel reads in channels last alone
@@ -51,10 +53,7 @@ class _Ready:
         if self.laid_anew:
             inputs = [_laid_last(x) if i in self.laid_anew else x for i, x in enumerate(inputs)]
         results = [torch.empty_strided(shape, strides) for shape, strides in self.results]
-        addresses = [t.data_ptr() for t in (*inputs, *results)]
-        for place, which in self.patches:
-            self.rows[place] = addresses[which]
-        run_rows(self.rows)
+        run_rows_on(self.rows, self.patches, [*inputs, *results])
         return results
 
 
@@ -120,23 +119,41 @@ class Program:
                 f"convolutions: {len(inputs)} inputs were given to chains that read "
                 f"{self.num_inputs}; give a residual just where the chain has one."
             )
-        packed = self._packed
-        if packed is not None:
-            fetch(packed.headers)
         state = states([*weights, *biases])
+        return self.run(inputs, layouts(inputs), state, lambda: (weights, biases))
+
+    def run(
+        self,
+        inputs: Sequence[Tensor],
+        sizes: bytes,
+        state: bytes,
+        find: Callable[[], tuple[Sequence[Tensor], Sequence[Tensor | None]]],
+    ) -> list[Tensor]:
+        """The same, for who knows the layouts of the inputs and the states of all weights, then of
+        all biases; these are asked for if they have changed."""
+        packed = self._packed
         if packed is None or not packed.is_fresh(state):
-            packed = self._packed = self._pack(state, weights, biases)
-        key = torch.get_num_threads(), layouts([*inputs])
+            packed = self._packed = self._pack(state, *find())
+        key = torch.get_num_threads(), sizes
         ready = packed.ready.take(key) or self._prepare(packed, inputs)
         results = ready.run(inputs)
         packed.ready.put(key, ready, ready.memory.nbytes)
         return results
 
+    @property
+    def headers(self) -> "array[int]":
+        """Where torch keeps what the weights' states are made of."""
+        return _NO_HEADERS if self._packed is None else self._packed.headers
+
     def serves(self, inputs: Sequence[Tensor]) -> bool:
         """Whether every kernel computes its chain at these sizes, and in this dtype."""
-        key = layouts([*inputs])
-        if key in self._served:
-            return True
+        return self.serves_sizes(inputs, layouts(inputs))
+
+    def serves_sizes(self, inputs: Sequence[Tensor], sizes: bytes) -> bool:
+        """The same, for who knows the layouts of the inputs."""
+        return sizes in self._served or self._would_serve(inputs, sizes)
+
+    def _would_serve(self, inputs: Sequence[Tensor], sizes: bytes) -> bool:
         if any(x.dtype is not torch.float32 for x in inputs):
             return False
         shapes, axes = [image_shape(x.shape) for x in inputs], [x.dim() for x in inputs]
@@ -145,7 +162,7 @@ class Program:
                 return False
             shapes.append(step.output_shape(shapes))
             axes.append(step.output_axes(axes))
-        self._served.add(key)
+        self._served.add(sizes)
         return True
 
     def _pack(
@@ -193,14 +210,14 @@ class Program:
 
     def _rows(
         self, packed: _Packed, shapes: Sequence[Ints], strides: Sequence[Ints]
-    ) -> tuple["array[int]", list[tuple[int, int]], Tensor]:
+    ) -> tuple["array[int]", "array[int]", Tensor]:
         """The steps' calls, where inputs and results have to be patched in, and what they share."""
         given = {
             value: which for which, value in enumerate((*range(self.num_inputs), *self.outputs))
         }
         offsets, total = lay_out(list(self._lifetimes(shapes, given)))
         memory = new_memory(total)
-        rows, patches = array("q"), []
+        rows, patches = array("q"), array("q")
 
         def add(entry: int | Address) -> None:
             if not isinstance(entry, Address):
@@ -208,7 +225,7 @@ class Program:
                 return
             value = -1 if entry.value is None else entry.value  # -1: of no value
             if value in given:
-                patches.append((len(rows), given[value]))
+                patches.extend((len(rows), given[value]))
             rows.append(memory.data_ptr() + 4 * offsets[value] if value in offsets else 0)
 
         for number, step in enumerate(self.steps, self.num_inputs):

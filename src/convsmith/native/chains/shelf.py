@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is worth keeping between two calls, within bounds."""
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from threading import Lock
 from typing import Generic, TypeVar
@@ -28,9 +27,9 @@ class Shelf(Generic[_T]):
     def __init__(self, *, most: int, most_bytes: int) -> None:
         self.most, self.most_bytes = most, most_bytes
         self.bytes = 0
-        self._lying: OrderedDict[int, tuple[Hashable, _T, int]] = OrderedDict()
-        self._numbers: dict[Hashable, list[int]] = {}
-        self._next, self._lock = 0, Lock()
+        # Few lie here, and the one that is wanted is nearly always the last.
+        self._lying: list[tuple[Hashable, _T, int]] = []
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._lying)
@@ -38,25 +37,19 @@ class Shelf(Generic[_T]):
     def take(self, key: Hashable) -> _T | None:
         """What was put here last under this key, no longer here; None if nothing is."""
         with self._lock:
-            numbers = self._numbers.get(key)
-            return self._remove(numbers[-1]) if numbers else None
+            for place in range(len(self._lying) - 1, -1, -1):
+                if self._lying[place][0] == key:
+                    _, thing, size = self._lying.pop(place)
+                    self.bytes -= size
+                    return thing
+        return None
 
     def put(self, key: Hashable, thing: _T, size: int) -> None:
         """Keep a thing of so many bytes, unless it alone is too large."""
         if size > self.most_bytes:
             return
         with self._lock:
-            while len(self._lying) >= self.most or self.bytes + size > self.most_bytes:
-                self._remove(next(iter(self._lying)))
-            self._next += 1
-            self._lying[self._next] = key, thing, size
-            self._numbers.setdefault(key, []).append(self._next)
+            self._lying.append((key, thing, size))
             self.bytes += size
-
-    def _remove(self, number: int) -> _T:
-        key, thing, size = self._lying.pop(number)
-        self._numbers[key].remove(number)
-        if not self._numbers[key]:
-            del self._numbers[key]
-        self.bytes -= size
-        return thing
+            while len(self._lying) > self.most or self.bytes > self.most_bytes:
+                self.bytes -= self._lying.pop(0)[2]

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from convsmith.capture.short_way import short_way
 from convsmith.capture.sizes import Contract
 from convsmith.errors import ArgumentError, ShapeError
-from convsmith.native import call_directly
+from convsmith.native import is_unwatched
 from convsmith.native.chains import has_chains
 from convsmith.native.core import layouts
 
@@ -104,7 +104,7 @@ class Network(fx.GraphModule):
         if found is None or torch.is_grad_enabled() or _is_hooked(self):
             return None
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        return found if call_directly(*tensors) else None
+        return found if is_unwatched(*tensors) else None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
         with warnings.catch_warnings():

@@ -14,3 +14,4 @@ from convsmith.native.core import info as info
 from convsmith.native.core import new_output as new_output
 from convsmith.native.core import run as run
 from convsmith.native.direct import call_directly as call_directly
+from convsmith.native.direct import is_unwatched as is_unwatched

@@ -92,27 +92,18 @@ def index_of(kernel: str) -> int:
     return _INDEX[kernel]
 
 
-def run_rows(rows: "array[int]") -> None:
-    """Run kernels one behind another: for each its number, how many integers it takes, and these.
-
-    The last integer of each row is the number of threads; the rest is as for `run`.
-
-    Raises:
-        NativeError: if a row fits no kernel, or a kernel refuses its sizes.
-    """
-    run_rows_on(rows, array("q"), [])
-
-
-def run_rows_on(rows: "array[int]", patches: "array[int]", tensors: Sequence[torch.Tensor]) -> None:
-    """The same, once the addresses of tensors are written into the rows.
+def run_rows(rows: "array[int]", patches: "array[int]", tensors: Sequence[torch.Tensor]) -> None:
+    """Run kernels one behind another, on rows into which addresses of tensors are written first.
 
     Args:
-        rows: As for `run_rows`; written to.
+        rows: For each kernel its number, how many integers it takes, and these, the number of
+            threads last; the rest as for `run`. Written to.
         patches: For each address its place in the rows and the number of its tensor.
         tensors: Strided ones that have memory.
 
     Raises:
-        NativeError: as `run_rows`, or if a patch fits neither rows nor tensors.
+        NativeError: if a row fits no kernel, a kernel refuses its sizes, or a patch fits neither
+            rows nor tensors.
     """
     assert _core is not None  # else there was no number
     try:

@@ -19,7 +19,7 @@ from convsmith.native.chains import Chain, ChainStep, Program, Stage, Step, chai
 from convsmith.native.chains import program as module
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.chains.shelf import Shelf
-from convsmith.native.core import index_of, run_rows, run_rows_on
+from convsmith.native.core import index_of, run_rows
 
 needs_core = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
 assert convsmith.convs  # its import registers the kernels
@@ -180,9 +180,9 @@ def test_another_number_of_inputs_is_refused() -> None:
 @needs_core
 def test_rows_that_are_none_are_refused() -> None:
     with pytest.raises(NativeError, match="3 integers were to run as rows: no row of a kernel"):
-        run_rows(array("q", [index_of("direct_conv2d"), 1, 1]))
+        run_rows(array("q", [index_of("direct_conv2d"), 1, 1]), array("q"), [])
     with pytest.raises(NativeError, match="no row of a kernel"):
-        run_rows(array("q", [1000, 0]))
+        run_rows(array("q", [1000, 0]), array("q"), [])
 
 
 @needs_core
@@ -201,15 +201,15 @@ def test_patches_that_fit_nothing_are_refused(
 ) -> None:
     row = array("q", [index_of("pack_panels"), 7, 0, 0, 0, 1, 1, 1, 1])
     with pytest.raises(NativeError, match=message):
-        run_rows_on(row, array("q", patches), tensors)
+        run_rows(row, array("q", patches), tensors)
 
 
 @needs_core
 def test_sizes_that_a_kernel_refuses_are_named() -> None:
-    run_rows(array("q", []))
+    run_rows(array("q"), array("q"), [])
     row = [index_of("pack_panels"), 7, 0, 0, -1, 1, 1, 1, 1]
     with pytest.raises(NativeError, match=r"pack_panels refused \(0, 0, -1, 1, 1, 1\): the sizes"):
-        run_rows(array("q", row))
+        run_rows(array("q", row), array("q"), [])
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 9), st.integers(0, 4)), max_size=12))

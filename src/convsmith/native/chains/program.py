@@ -25,7 +25,7 @@ from convsmith.native.chains.kernel import Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.chains.shelf import Shelf
 from convsmith.native.chains.steps import Address, ChainStep, Step
-from convsmith.native.core import index_of, layouts, run_rows_on, sampled_fingerprints, states
+from convsmith.native.core import index_of, layouts, run_rows, sampled_fingerprints, states
 from convsmith.native.layout import CHANNELS_LAST
 from convsmith.native.pages import new_memory, side_by_side
 
@@ -53,7 +53,7 @@ class _Ready:
         if self.laid_anew:
             inputs = [_laid_last(x) if i in self.laid_anew else x for i, x in enumerate(inputs)]
         results = [torch.empty_strided(shape, strides) for shape, strides in self.results]
-        run_rows_on(self.rows, self.patches, [*inputs, *results])
+        run_rows(self.rows, self.patches, [*inputs, *results])
         return results
 
 

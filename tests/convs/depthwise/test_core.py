@@ -55,7 +55,7 @@ def by_core(x: Tensor, weight: Tensor, bias: Tensor | None, **options: Any) -> T
     """depthwise_conv2d, which must not fall back to torch here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(F, "conv2d", None)
-        patch.setattr("convsmith.convs.depthwise.depthwise.CONVOLVE", {})
+        patch.setattr("convsmith.convs.standard.standard._TORCH_CONV", {})
         return depthwise_conv2d(x, weight, bias, **options)
 
 
@@ -226,7 +226,7 @@ def test_layers_take_the_short_way_and_follow_their_weights() -> None:
 
     def check(module: nn.Module) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("convsmith.convs.depthwise.depthwise.CONVOLVE", {})
+            patch.setattr("convsmith.convs.standard.standard._TORCH_CONV", {})
             got = module(x)
         assert torch.equal(got, F.conv2d(x, module.weight, module.bias, padding=1, groups=6))
 

@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from convsmith import native
 from convsmith.geometry import Axis
@@ -42,8 +43,12 @@ def serves(x: Tensor, weight: Tensor, bias: Tensor | None, channels: int) -> boo
 
 def may_be_faster(x: Tensor, weight: Tensor) -> bool:
     """What `is_faster` knows before the windows: smaller work would show the call itself."""
+    # is_compiling() comes first: what follows would pin the sizes of a compiled graph. What stands
+    # for a tensor while torch.fx traces has no sizes to compare.
+    if is_compiling() or not isinstance(x, Tensor) or x.ndim != 4:
+        return False
     channels = x.shape[1]
-    return x.ndim == 4 and channels >= 32 and x.numel() // channels * weight.numel() >= _LEAST_MACS
+    return channels >= 32 and x.numel() // channels * weight.numel() >= _LEAST_MACS
 
 
 def is_faster(x: Tensor, weight: Tensor, axes: Sequence[Axis]) -> bool:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from convsmith.convs.depthwise import core
 from convsmith.convs.padding import resolve
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
-from convsmith.convs.standard.standard import OPS as CONVOLVE
+from convsmith.convs.standard.standard import convolve as convolve_with_padding
+from convsmith.convs.standard.standard import convolve_as_made
 from convsmith.convs.standard.standard import reference as convolve
 from convsmith.errors import ShapeError
 from convsmith.family import Family, Sample, register
@@ -99,14 +100,19 @@ def _convolve(
     dilation: Ints,
     channels: int,
     windows: Callable[..., tuple[Axis, ...]] = _windows,
+    otherwise: Callable[..., Tensor] = convolve_with_padding,
 ) -> Tensor:
     """By the core where it may be called directly, else by torch."""
-    if axes < 3 and core.serves(x, weight, bias, channels) and core.may_be_faster(x, weight):
+    # What costs least is asked first: a small layer is done sooner than the rest.
+    if core.may_be_faster(x, weight) and core.serves(x, weight, bias, channels):
         sizes = windows(x.shape, weight.shape[2:], stride, padding, dilation)
         y = core.convolve(x, weight, bias, sizes) if core.is_faster(x, weight, sizes) else None
         if y is not None:
             return y
-    return CONVOLVE[axes](x, weight, bias, stride, padding, dilation, channels)
+    return otherwise(axes, x, weight, bias, stride, padding, dilation, channels)
+
+
+_convolve_as_made = partial(_convolve, windows=_windows_of_layer, otherwise=convolve_as_made)
 
 
 def depthwise_conv1d(
@@ -228,7 +234,7 @@ class DepthwiseConv1d(_Depthwise, Conv1d):
     torch.Size([1, 8, 7])
     """
 
-    function = staticmethod(partial(_convolve, 1, windows=_windows_of_layer))
+    function = staticmethod(partial(_convolve_as_made, 1))
 
 
 class DepthwiseConv2d(_Depthwise, Conv2d):
@@ -241,7 +247,7 @@ class DepthwiseConv2d(_Depthwise, Conv2d):
     torch.Size([1, 32, 56, 56])
     """
 
-    function = staticmethod(partial(_convolve, 2, windows=_windows_of_layer))
+    function = staticmethod(partial(_convolve_as_made, 2))
 
 
 class DepthwiseConv3d(_Depthwise, Conv3d):

@@ -27,7 +27,7 @@ def serves(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int]
         return False
     tensors = (x, weight) if bias is None else (x, weight, bias)
     return (
-        native.call_directly(*tensors)
+        native.is_unwatched(*tensors)
         and all(t.dtype == torch.float32 for t in tensors)
         and (bias is None or bias.shape == weight.shape[:1])
     )
@@ -39,13 +39,14 @@ def _is_no_slower(x: Tensor, weight: Tensor, stride: Sequence[int]) -> bool:
     The kernel alone is a tenth faster than torch, and more at a stride. What a call adds, some
     15 us and one reading of the weights to know them again, must disappear beside it.
     """
-    if x.ndim != weight.ndim or x.shape[1] != weight.shape[1] or not is_channels_last(x):
+    # What stands for a tensor while torch.fx traces has no sizes to compare.
+    if not isinstance(x, Tensor) or x.ndim != weight.ndim or x.shape[1] != weight.shape[1]:
         return False
     pixels = x.shape[0] * prod(-(-size // s) for size, s in zip(x.shape[2:], stride, strict=True))
     macs = pixels * weight.numel()
-    if all(s == 1 for s in stride):
-        return pixels >= 3136 and macs >= 6_000_000
-    return pixels >= 784 and macs >= 2_000_000
+    strides = any(s != 1 for s in stride)
+    least_pixels, least_macs = (784, 2_000_000) if strides else (3136, 6_000_000)
+    return pixels >= least_pixels and macs >= least_macs and is_channels_last(x)
 
 
 def mix_channels(

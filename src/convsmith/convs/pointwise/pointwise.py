@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convsmith.convs.pointwise import core
 from convsmith.convs.standard import Conv1d, Conv2d, Conv3d
-from convsmith.convs.standard.standard import OPS as CONVOLVE
+from convsmith.convs.standard.standard import convolve_as_made
 from convsmith.errors import ShapeError
 from convsmith.family import Family, Sample, register
 from convsmith.geometry import Geometry, Ints, per_axis
@@ -43,10 +43,16 @@ def _mix_channels(
             f"pointwise_conv{axes}d: weight {tuple(weight.shape)} has a kernel of "
             f"{tuple(weight.shape[2:])}; every kernel axis must be 1: use conv{axes}d"
         )
-    stride = per_axis("stride", stride, axes)
+    return _mix_as_made(axes, x, weight, bias, per_axis("stride", stride, axes))
+
+
+def _mix_as_made(
+    axes: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...]
+) -> Tensor:
+    """The same for a layer, whose options were checked when it was made."""
     if core.serves(x, weight, bias, stride):
         return core.mix_channels(x, weight, bias, stride)
-    return CONVOLVE[axes](x, weight, bias, stride)
+    return convolve_as_made(axes, x, weight, bias, stride, (0,) * axes, (1,) * axes, 1)
 
 
 def pointwise_conv1d(
@@ -120,7 +126,7 @@ class _Pointwise(nn.Module):
         )
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return _mix_channels(self.axes, input, weight, bias, self.stride)
+        return _mix_as_made(self.axes, input, weight, bias, self.stride)
 
 
 class PointwiseConv1d(_Pointwise, Conv1d):

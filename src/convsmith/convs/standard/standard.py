@@ -63,7 +63,7 @@ def reference(
     return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
 
 
-def _convolve(
+def convolve(
     axes: int,
     x: Tensor,
     weight: Tensor,
@@ -81,6 +81,23 @@ def _convolve(
     return _TORCH_CONV[axes](x, weight, bias, stride, amounts, dilation, groups)
 
 
+def convolve_as_made(
+    axes: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Padding,
+    dilation: Ints,
+    groups: int,
+) -> Tensor:
+    """The same for a layer, whose options were checked when it was made: where torch has them too,
+    they go to torch as they are."""
+    if type(padding) is tuple and all(type(amount) is int for amount in padding):
+        return _TORCH_CONV[axes](x, weight, bias, stride, padding, dilation, groups)
+    return convolve(axes, x, weight, bias, stride, padding, dilation, groups)
+
+
 def conv1d(
     x: Tensor,
     weight: Tensor,
@@ -95,7 +112,7 @@ def conv1d(
     >>> conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), padding="same", stride=2)
     tensor([[[2., 3., 2.]]])
     """
-    return _convolve(1, x, weight, bias, stride, padding, dilation, groups)
+    return convolve(1, x, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d(
@@ -142,7 +159,7 @@ def conv2d(
     >>> conv2d(x[None], kernel[None, None])[0].int().tolist()
     [[12, 12, 17], [10, 17, 19], [9, 6, 14]]
     """
-    return _convolve(2, x, weight, bias, stride, padding, dilation, groups)
+    return convolve(2, x, weight, bias, stride, padding, dilation, groups)
 
 
 def conv3d(
@@ -159,7 +176,7 @@ def conv3d(
     >>> conv3d(torch.ones(1, 1, 4, 5, 6), torch.ones(8, 1, 3, 3, 3)).shape
     torch.Size([1, 8, 2, 3, 4])
     """
-    return _convolve(3, x, weight, bias, stride, padding, dilation, groups)
+    return convolve(3, x, weight, bias, stride, padding, dilation, groups)
 
 
 class _Convolution(nn.Module):
@@ -247,7 +264,7 @@ class Conv1d(_Convolution, nn.Conv1d):
     """
 
     axes = 1
-    function = staticmethod(conv1d)
+    function = staticmethod(partial(convolve_as_made, 1))
 
 
 class Conv2d(_Convolution, nn.Conv2d):
@@ -261,7 +278,7 @@ class Conv2d(_Convolution, nn.Conv2d):
     """
 
     axes = 2
-    function = staticmethod(conv2d)
+    function = staticmethod(partial(convolve_as_made, 2))
 
 
 class Conv3d(_Convolution, nn.Conv3d):
@@ -272,7 +289,7 @@ class Conv3d(_Convolution, nn.Conv3d):
     """
 
     axes = 3
-    function = staticmethod(conv3d)
+    function = staticmethod(partial(convolve_as_made, 3))
 
 
 LAYERS: dict[int, type[nn.Module]] = {1: Conv1d, 2: Conv2d, 3: Conv3d}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What lies between the convolutions of a planned network joins their program, where it can."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ import convsmith as cs
 from convsmith import native
 from convsmith.capture import Network
 from convsmith.capture.short_way import _runs
+from convsmith.models.residual.resnet_cifar import CifarResNet
 from convsmith.native.chains import is_chain
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
@@ -55,6 +57,30 @@ JOINED: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "addition": (lambda net, x: F.relu(x + F.max_pool2d(x, 3, 1, 1)), lambda net, x: net.two(x)),
     "sum used twice": (lambda net, x: x + F.max_pool2d(x, 3, 1, 1), lambda net, x: net.two(x) + x),
     "concatenation": (lambda net, x: torch.cat([net.two(x), x], 1), lambda net, x: net.wide(x)),
+    "every other pixel": (lambda net, x: x[:, :, ::2, ::2], lambda net, x: net.two(x)),
+    "zeros": (lambda net, x: F.pad(x, (0, 0, 0, 0, 3, 1)), lambda net, x: net.wide(x)),
+    "zeros by number": (
+        lambda net, x: torch.constant_pad_nd(x, (0, 0, 0, 0, 0, 4), 0),
+        lambda net, x: net.wide(x),
+    ),
+    "slices and zeros": (
+        lambda net, x: F.pad(x[:, :, 1::2, :-1:3], (0, 0, 0, 0, 2, 2)),
+        lambda net, x: net.wide(x),
+    ),
+    "zeros, slices, zeros": (
+        lambda net, x: F.pad(F.pad(x, (0, 0, 0, 0, 1, 0))[..., -3:, :3], (0, 0, 0, 0, 1, 2)),
+        lambda net, x: net.wide(x),
+    ),
+    "a slice of slices": (lambda net, x: x[:, :, 1:][:, :, ::2], lambda net, x: net.two(x)),
+    "slices are read twice": (
+        lambda net, x: x[:, :, ::2, ::2],
+        lambda net, x: net.two(x) + F.max_pool2d(x, 3, 1, 1),
+    ),
+    "zeros are a result": (lambda net, x: net.two(x), lambda net, x: F.pad(x, (0,) * 5 + (2,))),
+    "a shortcut": (
+        lambda net, x: F.max_pool2d(x, 2) + F.pad(net.two(x)[:, :, ::2, ::2], (0,) * 6),
+        lambda net, x: net.two(x),
+    ),
     "a pool is a result": (lambda net, x: net.two(x), lambda net, x: F.max_pool2d(x, 2)),
     "a flat mean is a result": (lambda net, x: net.two(x), lambda net, x: x.mean((-2, -1))),
     "a pooled result flattened": (
@@ -78,6 +104,17 @@ APART: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "one row": (lambda net, x: torch.cat([x, x], 2), lambda net, x: net.two(x)),
     "a part": (lambda net, x: F.adaptive_avg_pool2d(x, (1, 4)), lambda net, x: net.two(x)),
     "divisor": (lambda net, x: F.avg_pool2d(x, 2, divisor_override=2), lambda net, x: net.two(x)),
+    "channels": (lambda net, x: torch.cat([x[:, 2:], x[:, :2]], 1), lambda net, x: net.two(x)),
+    "images": (lambda net, x: x[:1], lambda net, x: net.two(x)),
+    "a slice by a size": (lambda net, x: x[:, :, : x.shape[3] // 2], lambda net, x: net.two(x)),
+    "a slice is a result": (lambda net, x: net.two(x), lambda net, x: x[:, :, ::2, 1:]),
+    "a slice of what came in": (lambda net, x: x * 2, lambda net, x: net.two(x[:, :, ::2])),
+    "pixels of zeros": (lambda net, x: F.pad(x, (1, 1, 1, 1)), lambda net, x: net.two(x)),
+    "ones": (lambda net, x: F.pad(x, (0, 0, 0, 0, 2, 2), value=1.0), lambda net, x: net.wide(x)),
+    "fewer channels": (
+        lambda net, x: F.pad(F.pad(x, (0,) * 5 + (1,)), (0,) * 4 + (-1, 0)),
+        lambda net, x: net.two(x),
+    ),
     "a mean of rows": (lambda net, x: x.mean(2, keepdim=True), lambda net, x: net.two(x)),
 }
 
@@ -123,3 +160,30 @@ def test_sizes_that_a_step_does_not_serve_go_through_the_operators() -> None:
     x = torch.ones(1, 4, 5, 5)
     with torch.no_grad():
         assert torch.equal(found(x), net(x))
+
+
+def residual_network(depth: int, width: float) -> tuple[nn.Module, Network]:
+    torch.manual_seed(0)
+    net = CifarResNet(depth=depth, width=width).eval()
+    found = cs.optimize(net, torch.zeros(2, 3, 32, 32), timing=False).model
+    assert isinstance(found, Network)
+    return net, found
+
+
+@pytest.mark.parametrize(
+    ("depth", "width"), [(8, 0.5), pytest.param(20, 1.0, marks=pytest.mark.slow)]
+)
+def test_a_residual_network_whose_shortcuts_have_no_weights_is_one_program(
+    depth: int, width: float
+) -> None:
+    net, found = residual_network(depth, width)
+    twin = copy.deepcopy(net).double()
+    (run,) = _runs(found.graph)
+    called = {node for node in found.graph.nodes if node.op == "call_function"}
+    assert {node.target for node in called - set(run)} <= {torch.ops.aten.linear.default}
+    for shape in ((1, 3, 32, 32), (2, 3, 33, 31), (3, 3, 16, 20), (5, 3, 7, 9), (0, 3, 8, 8)):
+        x = torch.randn(shape)
+        with torch.no_grad():
+            assert found._short_way([x]) is not None
+            y, exact = found(x), twin(x.double())
+        assert (y - exact).norm() <= 1e-5 * exact.norm()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators between convolutions that a program can take along: pooling, addition, concatenation.
+"""Operators between convolutions that a program can take along: pooling, addition, concatenation,
+slices of images and channels of zeros.
 
 What a node computes is read from the graph alone; whether it can be computed at the sizes of a
 call, the program says (`Program.serves`).
@@ -13,7 +14,7 @@ from torch.fx import Node
 
 from convsmith.capture.nodes import arguments
 from convsmith.geometry import PoolingGeometry
-from convsmith.native.chains import Add, Concat, Pool, Step
+from convsmith.native.chains import Add, Concat, Pool, Step, Subsample
 
 aten = torch.ops.aten
 
@@ -38,9 +39,15 @@ def is_swallowed(node: Node, run: Container[Node], numbers: Mapping[Node, int]) 
     users = list(node.users)
     if len(users) != 1 or users[0] not in run:
         return False
-    if users[0].target is aten.flatten.using_ints:
-        return _flat(arguments(users[0]), numbers) is not None
-    return users[0].target is aten.relu.default and node.target is aten.add.Tensor
+    return users[0].target in _TAKE_UP and pass_of(users[0], numbers) is not None
+
+
+def without_views_behind(run: Sequence[Node]) -> list[Node]:
+    """A run without the slices that end it: torch makes them without a copy."""
+    behind = len(run)
+    while behind and run[behind - 1].target is aten.slice.Tensor:
+        behind -= 1
+    return list(run[:behind])
 
 
 def _max(given: dict[str, Any], numbers: Mapping[Node, int]) -> Step | None:
@@ -119,8 +126,48 @@ def _concat(given: dict[str, Any], numbers: Mapping[Node, int]) -> Step | None:
     return Concat(tuple(numbers[part] for part in parts))
 
 
+def _slice(given: dict[str, Any], numbers: Mapping[Node, int]) -> Step | None:
+    """Of rows, of columns, or of all that there is."""
+    found, axis = _subsampled(given["self"], numbers), given["dim"]
+    start, end = given["start"] or 0, _BEYOND if given["end"] is None else given["end"]
+    integers = (axis, start, end, given["step"])
+    if found is None or not all(type(n) is int for n in integers) or given["step"] < 1:
+        return None
+    kept = slice(start, end, given["step"])
+    if axis in (2, -2):
+        return found._replace(rows_kept=(*found.rows_kept, kept))
+    if axis in (3, -1):
+        return found._replace(columns_kept=(*found.columns_kept, kept))
+    return found if kept == slice(0, _BEYOND, 1) else None
+
+
+def _pad(given: dict[str, Any], numbers: Mapping[Node, int]) -> Step | None:
+    """Channels of zeros."""
+    found, widths = _subsampled(given["self"], numbers), list(given["pad"])
+    if found is None or given.get("mode", "constant") != "constant":
+        return None
+    if len(widths) != 6 or not all(type(width) is int and width >= 0 for width in widths):
+        return None
+    if any(widths[:4]) or given["value"] not in (None, 0):
+        return None
+    before, after = widths[4:]
+    return found._replace(before=before + found.before, after=found.after + after)
+
+
+def _subsampled(value: Node, numbers: Mapping[Node, int]) -> Subsample | None:
+    """A value as it is, or as the slices and zeros before it make it."""
+    found = Subsample(numbers[value]) if value in numbers else pass_of(value, numbers)
+    return found if isinstance(found, Subsample) else None
+
+
+# Where torch ends a slice that has no end.
+_BEYOND = 2**63 - 1
+
 # Steps that compute the formula of the node before, too.
-_TAKE_UP = (aten.flatten.using_ints, aten.relu.default)
+_TAKE_UP = (
+    *(aten.flatten.using_ints, aten.relu.default),
+    *(aten.slice.Tensor, aten.pad.default, aten.constant_pad_nd.default),
+)
 
 _MAKERS: dict[Any, Callable[[dict[str, Any], Mapping[Node, int]], Step | None]] = {
     aten.max_pool2d.default: _max,
@@ -131,4 +178,7 @@ _MAKERS: dict[Any, Callable[[dict[str, Any], Mapping[Node, int]], Step | None]] 
     aten.add.Tensor: _add,
     aten.relu.default: _relu,
     aten.cat.default: _concat,
+    aten.slice.Tensor: _slice,
+    aten.pad.default: _pad,
+    aten.constant_pad_nd.default: _pad,
 }

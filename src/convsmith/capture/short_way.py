@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from convsmith import native
 from convsmith.capture.nodes import overload
-from convsmith.capture.passes import can_join, is_swallowed, pass_of
+from convsmith.capture.passes import can_join, is_swallowed, pass_of, without_views_behind
 from convsmith.native.chains import (
     ChainStep,
     Program,
@@ -75,6 +75,7 @@ def _runs(graph: fx.Graph) -> Iterator[list[fx.Node]]:
         if _is_chain(node) or can_join(node, run, tensors):
             run.append(node)
         elif node.op not in ("get_attr", "placeholder"):
+            run = without_views_behind(run)
             if any(map(_is_chain, run)):
                 yield run
             run = []

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from convsmith import native
 from convsmith.native.chains import Chain, ChainKernel
@@ -100,3 +101,17 @@ def test_offsets_beyond_32_bits(kernel: ChainKernel, batches: tuple[Repeated, Re
     wanted: Tensor = expected(chain, values, weights, [None] * len(weights), None)
     bound = 0.0 if not kernel.name.startswith("winograd_4x4") else 2e-5 * float(wanted.abs().max())
     assert float((y.images.double() - wanted).abs().max()) <= bound
+
+
+def test_a_subsample_beyond_32_bits(batches: tuple[Repeated, Repeated]) -> None:
+    """Of equally many numbers: a quarter of the pixels, four times the channels."""
+    x, y = batches
+    values = whole_numbers(2, CHANNELS, SIDE, SIDE, most=4, seed=1)
+    x.images.copy_(values)
+    y.images.fill_(float("nan"))
+    half, before, after = SIDE // 2, CHANNELS, 2 * CHANNELS
+    integers = (IMAGES, CHANNELS, SIDE, SIDE, 1, 0, 2, 2, half, half, before, after)
+    native.run("subsample2d", x.address, y.address, *integers)
+    found = y.images.permute(0, 2, 3, 1).reshape(2, half, half, 4 * CHANNELS).permute(0, 3, 1, 2)
+    kept = values[:, :, 1::2, ::2]
+    assert torch.equal(found, functional.pad(kept, (0, 0, 0, 0, before, after)))

@@ -30,3 +30,4 @@ from convsmith.native.chains.running import ChainCall as ChainCall
 from convsmith.native.chains.running import run_chain as run_chain
 from convsmith.native.chains.steps import ChainStep as ChainStep
 from convsmith.native.chains.steps import Step as Step
+from convsmith.native.chains.subsampling import Subsample as Subsample

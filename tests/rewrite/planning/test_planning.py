@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import convsmith as cs
 from convsmith import native
 from convsmith.capture import capture, spell_out
+from convsmith.geometry import Geometry
 from convsmith.native.chains import Chain, ChainKernel, Stage, chain_kernels
 from convsmith.rewrite.inputs import Inputs
 from convsmith.rewrite.machine import machine
@@ -472,6 +473,27 @@ def test_a_stage_is_part_of_the_chain() -> None:
     stage = places(capture(nn.Conv2d(4, 4, 3, padding="same"), torch.ones(1, 4, 5, 5)))[0].stage
     assert isinstance(stage, Stage)
     assert stage.geometry.padding == ((1, 1), (1, 1))
+
+
+def test_copies_of_a_layer_s_weights_stand_for_the_rest_of_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for network_bytes, copies in [(0, 1), (512, 1), (513, 2), (1024, 2), (1 << 40, 16)]:
+        used = []
+
+        def by_torch(x: Tensor, weights: list[Tensor], *_: Any, used: list[int] = used) -> Tensor:
+            used.append(weights[0].data_ptr())
+            assert torch.equal(weights[0], torch.arange(128.0).view(8, 16, 1, 1))
+            return x
+
+        monkeypatch.setattr(candidates, "by_torch", by_torch)
+        monkeypatch.setattr(candidates, "serving", lambda *_, **__: [])
+        stage = Stage(Geometry(in_channels=16, out_channels=8, kernel_size=(1, 1)))
+        problem = candidates.Problem(Chain((stage,)), (1, 16, 4, 4))
+        weight = torch.arange(128.0).view(8, 16, 1, 1)
+        options: Any = {"math": "fast", "budget_s": 0.01, "network_bytes": network_bytes}
+        assert {"torch"} <= candidates.measured(problem, [weight], [None], **options).keys()
+        assert len(set(used)) == copies, network_bytes
 
 
 def test_the_lower_of_two_times_counts(monkeypatch: pytest.MonkeyPatch) -> None:

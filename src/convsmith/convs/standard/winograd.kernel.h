@@ -4,15 +4,16 @@
 //   y[n, p, o] = activation(sum_{i, r} weight[o, i, r] x[n, p + r dilation - padding, i]
 //                           + bias[o] + residual[n, p, o])
 //
-// A tile is 4 x 4 (or 2 x 2) outputs of one phase, which lie a dilation apart, and the 6 x 6 (4 x
-// 4) inputs that they read. With the matrices of winograd_transforms.kernel.h, a block of tiles is
+// A tile is 4 x 4 (3 x 3, 2 x 2) outputs of one phase, which lie a dilation apart, and the 6 x 6 (5
+// x 5, 4 x 4) inputs that they read. With the matrices of winograd_transforms.kernel.h, a block of
+// tiles is
 //
 //   V = B x B^T           each tile and channel          [position][tile][channel]
-//   M = V U               a matrix product for each of the 36 (16) positions, see gemm.h
+//   M = V U               a matrix product for each of the 36 (25, 16) positions, see gemm.h
 //   y = A M A^T           each tile and output channel   [position][tile][channel of the chunk]
 //
-// and its y is finished before the next block begins. 2.25 (F4: 4) times fewer multiply-adds than
-// the sum above, and more rounding: see the folder's README.
+// and its y is finished before the next block begins. 2.25 (F3: 3.24, F4: 4) times fewer
+// multiply-adds than the sum above, and more rounding: see the folder's README.
 //
 // Bound by the multiply-adds of the product; where the weights U outgrow the cache (F4: from 400
 // channels) and tiles are few, by reading U once for each block.
@@ -110,9 +111,18 @@ struct WinogradConv2d : WinogradTiles<Transforms> {
   }
 };
 
+// Calls body(transforms) for tiles of so many outputs a side.
+template <class Body>
+Status with_winograd(std::int64_t tile, const Body& body) {
+  if (tile == Winograd2::kOutputs) return body(Winograd2{});
+  if (tile == Winograd3::kOutputs) return body(Winograd3{});
+  return tile == Winograd4::kOutputs ? body(Winograd4{}) : Status::bad_sizes;
+}
+
 inline Status winograd_conv2d(const WinogradConv2dArgs& a) {
   if (const Status status = check(a); status != Status::ok) return status;
-  return a.tile == 2 ? WinogradConv2d<Winograd2>{{a}}.run() : WinogradConv2d<Winograd4>{{a}}.run();
+  return with_winograd(
+      a.tile, [&](auto transforms) { return WinogradConv2d<decltype(transforms)>{{a}}.run(); });
 }
 
 // Weights as this target's winograd_conv2d reads them: U = G weight G^T in double, rounded once.
@@ -156,7 +166,6 @@ Status pack_winograd(const WinogradPackArgs& a) {
 
 inline Status winograd_pack(const WinogradPackArgs& a) {
   if (a.out_channels < 0 || a.channels < 0) return Status::bad_sizes;
-  if (a.tile == 2) return pack_winograd<Winograd2>(a);
-  if (a.tile == 4) return pack_winograd<Winograd4>(a);
-  return Status::bad_sizes;
+  return with_winograd(a.tile,
+                       [&](auto transforms) { return pack_winograd<decltype(transforms)>(a); });
 }

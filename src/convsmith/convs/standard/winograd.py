@@ -27,7 +27,7 @@ def pack(tile: int, weight: Tensor) -> Tensor:
     """U = G weight G^T of every pair of channels, in panels, for tiles of so many outputs a side.
 
     Args:
-        tile: 2 or 4.
+        tile: 2, 3 or 4.
         weight: Shape (O, I, 3, 3), float32.
 
     Returns:
@@ -68,6 +68,7 @@ def _integers(
 
 for _name, _function, _tile, _packing in (
     ("winograd_2x2", "winograd_conv2d", 2, partial(_pack, 2)),
+    ("winograd_3x3", "winograd_conv2d", 3, partial(_pack, 3)),
     ("winograd_4x4", "winograd_conv2d", 4, partial(_pack, 4)),
     ("winograd_4x4_few_tiles", "winograd_few_tiles", 4, _pack_taps),
 ):

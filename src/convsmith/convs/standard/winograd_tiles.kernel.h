@@ -11,7 +11,7 @@ struct WinogradConv2dArgs {
   std::int64_t n, channels, out_channels, height, width;
   std::int64_t stride_n, stride_h, stride_w;  // of x, whose channels lie side by side
   std::int64_t out_h, out_w, top, left, dilation_h, dilation_w;
-  std::int64_t tile;  // outputs along each side: 2 or 4
+  std::int64_t tile;  // outputs along each side: 2, 3 or 4
   std::int64_t activation;
   std::int64_t num_threads;
 };
@@ -26,7 +26,7 @@ inline Status check(const WinogradConv2dArgs& a) {
   for (std::int64_t count : {a.n, a.channels, a.out_channels, a.height, a.width, a.stride_n,
                              a.stride_h, a.stride_w, a.out_h, a.out_w, a.top, a.left})
     if (count < 0) return Status::bad_sizes;
-  if (a.dilation_h < 1 || a.dilation_w < 1 || (a.tile != 2 && a.tile != 4) || a.activation < 0 ||
+  if (a.dilation_h < 1 || a.dilation_w < 1 || a.tile < 2 || a.tile > 4 || a.activation < 0 ||
       a.activation >= kNumActivations)
     return Status::bad_sizes;
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways to compute a chain on this machine, and how long each takes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from math import ceil, inf
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,9 @@ _BLOCK_S = 0.0005
 # What is so many times slower than the best when warm need not take further turns.
 _HOPELESS = 3
 _LAST = torch.channels_last
+# More than a processor's second cache holds, and copies that fill it: more of them would read no
+# slower.
+_BEYOND_CACHE, _MOST_COPIES = 4 << 20, 16
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def measured(
     *,
     math: str,
     budget_s: float,
+    network_bytes: int = 0,
     earlier: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Milliseconds of each candidate: the median over rounds in which all take their turn.
@@ -71,21 +77,29 @@ def measured(
     the other, which the planner adds up by itself.
 
     Args:
+        network_bytes: Of all weights of the network. Between two calls of a layer those of the
+            others drive its own out of the caches, and what reads less of them wins; here copies
+            of its own do.
         earlier: Times of these candidates from before. The lower one counts: a neighbour slows a
             machine for seconds, and would decide between problems that are timed in turn.
     """
     before = earlier or {}
+    copies = [
+        weights,
+        *([w.detach().clone() for w in weights] for _ in range(_more(weights, network_bytes))),
+    ]
     hopeless = _HOPELESS * min(before.values(), default=inf)
     calls = {
         name: call
-        for name, call in _calls(problem, weights, biases, math).items()
+        for name, call in _calls(problem, copies, biases, math).items()
         if before.get(name, 0.0) <= hopeless
     }
     if not calls:
         return dict(before)
     with torch.inference_mode():
-        first = {name: _seconds(call, 1) for name, call in calls.items()}
-        single = {name: min(first[name], _seconds(call, 1)) for name, call in calls.items()}
+        for call in calls.values():
+            _seconds(call, len(copies))  # packs them
+        single = {name: _seconds(call, 1) for name, call in calls.items()}
         best = min(single.values())
         racing = [name for name in calls if single[name] <= _HOPELESS * best]
         repeats = {name: max(1, ceil(_BLOCK_S / max(single[name], 1e-7))) for name in racing}
@@ -107,10 +121,19 @@ def _seconds(call: Callable[[], Tensor], repeats: int) -> float:
     return (perf_counter() - start) / repeats
 
 
+def _more(weights: Sequence[Tensor], network_bytes: int) -> int:
+    """How many copies of the weights stand for the rest of the network's."""
+    own = max(1, sum(weight.nbytes for weight in weights))
+    return min(_MOST_COPIES, ceil(min(network_bytes, _BEYOND_CACHE) / own)) - 1
+
+
 def _calls(
-    problem: Problem, weights: Sequence[Tensor], biases: Sequence[Tensor | None], math: str
+    problem: Problem,
+    copies: Sequence[Sequence[Tensor]],
+    biases: Sequence[Tensor | None],
+    math: str,
 ) -> dict[str, Callable[[], Tensor]]:
-    """Each candidate by name, bound to an input of its own making."""
+    """Each candidate by name, bound to an input of its own making; the weights take turns."""
     chain, generator, axes = problem.chain, torch.Generator().manual_seed(0), len(problem.shape)
 
     def drawn(images: tuple[int, ...]) -> Tensor:
@@ -123,16 +146,30 @@ def _calls(
         residual = with_axes(drawn(chain.output_shape(problem.images)), axes)
     calls: dict[str, Callable[[], Tensor]] = {}
     for kernel in serving(problem, math=math):
-        call = ChainCall(kernel, chain)
-        calls[kernel.name] = partial(call, given, weights, biases, residual)
+        calls[kernel.name] = _in_turns(
+            partial(ChainCall(kernel, chain), given, weights, biases, residual)
+            for weights in copies
+        )
     if len(chain.stages) == 1:
-        options, plain = options_of(chain), [w.detach() for w in weights]
-        if axes < 4:  # torch knows one layout of these
-            calls[TORCH] = lambda: by_torch(given, plain, biases, residual, *options)
-            return calls
-        weights_last = [w.contiguous(memory_format=_LAST) for w in plain]
-        calls[TORCH] = lambda: by_torch(given, weights_last, biases, residual, *options)
-        calls[TORCH_CONTIGUOUS] = lambda: by_torch(
-            given.contiguous(), plain, biases, residual, *options
+        options = options_of(chain)
+        plain = [[w.detach() for w in weights] for weights in copies]
+        laid = plain
+        if axes == 4:
+            laid = [[w.contiguous(memory_format=_LAST) for w in weights] for weights in plain]
+            calls[TORCH_CONTIGUOUS] = _in_turns(
+                partial(_by_torch_contiguous, given, weights, biases, residual, *options)
+                for weights in plain
+            )
+        calls[TORCH] = _in_turns(
+            partial(by_torch, given, weights, biases, residual, *options) for weights in laid
         )
     return calls
+
+
+def _in_turns(calls: Iterable[Callable[[], Tensor]]) -> Callable[[], Tensor]:
+    turns = cycle(list(calls))
+    return lambda: next(turns)()
+
+
+def _by_torch_contiguous(given: Tensor, *rest: Any) -> Tensor:
+    return by_torch(given.contiguous(), *rest)

@@ -120,6 +120,7 @@ class _Planner:
             for problem, segment in posed.items()
             if len(segment) == 1 or serving(problem, math=self.math)
         ]
+        weights = {place.weight: self._tensor(place.weight).nbytes for row in rows for place in row}
         for turn in range(_PASSES):
             for i, (problem, segment) in enumerate(timed, 1):
                 self.progress(f"timing kernels: {i} of {len(timed)}, pass {turn + 1}")
@@ -129,6 +130,7 @@ class _Planner:
                     [self._tensor(p.bias) if p.bias else None for p in segment],
                     math=self.math,
                     budget_s=_BUDGET_S / _PASSES,
+                    network_bytes=sum(weights.values()),
                     earlier=self.times.get(problem),
                 )
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled cor
 Pads = tuple[tuple[int, int], tuple[int, int]]
 SAME: Pads = ((1, 1), (1, 1))
 # Outputs of a tile along each side, and the relative error on normal data.
-TILES = {"winograd_2x2": 2, "winograd_3x3": 3, "winograd_4x4": 4, "winograd_4x4_few_tiles": 4}
+TILES = {"winograd_2x2": 2, "winograd_3x3": 3, "winograd_4x4": 4, "winograd_4x4_few": 4}
 ERRORS = {2: 1e-6, 3: 1.5e-6, 4: 3e-6}
 TARGETS = native.info()["targets_supported"]
 

@@ -70,7 +70,7 @@ for _name, _function, _tile, _packing in (
     ("winograd_2x2", "winograd_conv2d", 2, partial(_pack, 2)),
     ("winograd_3x3", "winograd_conv2d", 3, partial(_pack, 3)),
     ("winograd_4x4", "winograd_conv2d", 4, partial(_pack, 4)),
-    ("winograd_4x4_few_tiles", "winograd_few_tiles", 4, _pack_taps),
+    ("winograd_4x4_few", "winograd_few_tiles", 4, _pack_taps),
 ):
     register_kernel(
         ChainKernel(

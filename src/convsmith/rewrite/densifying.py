@@ -4,7 +4,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 from convsmith.capture import Captured, capture
 from convsmith.errors import ArgumentError, RewriteError
 from convsmith.rewrite.inputs import Inputs, random_like
-from convsmith.rewrite.locality import enlarged
 from convsmith.rewrite.rules.densify.strides import Steps, density, image_axes, steps_of
 from convsmith.rewrite.rules.densify.walk import refine
 from convsmith.rewrite.surgery import place, sizes
@@ -44,8 +42,8 @@ def densify(model: nn.Module, example: Any, output_stride: int | Sequence[int] =
         model: A network whose outputs are maps (N, C, *space); it is not changed, and its inference
             path is taken.
         example: Inputs, a tensor or a tuple of tensors.
-        output_stride: Pixels from one answer to the next, one number or one for each axis; it
-            divides S.
+        output_stride: Pixels from one answer to the next, one number or one for each axis that may
+            vary; it divides S. An axis whose size remains fixed keeps its stride.
 
     Raises:
         ArgumentError: if `output_stride` is no positive integer, or not one for each axis.
@@ -169,10 +167,23 @@ def _larger(captured: Captured) -> Inputs | None:
     """Random images a little larger than the example, if the network takes any."""
     names = [item.name for item in captured.contract.inputs]
     for grow in (1, 8, 32):
-        grown = partial(enlarged, grow=grow)
-        larger = Inputs(*tree_map(grown, (captured.example, captured.kwargs)))
+        larger = _grown(captured, grow)
         leaves = tree_leaves((larger.args, larger.kwargs))
         shapes = {n: v.shape for n, v in zip(names, leaves, strict=True) if isinstance(v, Tensor)}
         if captured.contract.accepts(shapes):
             return random_like(larger, seed=1)
     return None
+
+
+def _grown(captured: Captured, grow: int) -> Inputs:
+    """Zeros of the example's size, the axes of the image that may vary longer by `grow`."""
+    items = iter(captured.contract.inputs)
+
+    def grown(value: Any) -> Any:
+        item = next(items)
+        if not isinstance(value, Tensor):
+            return value
+        axes = enumerate(zip(value.shape, item.free, strict=True))
+        return value.new_zeros([n + grow if axis > 1 and free else n for axis, (n, free) in axes])
+
+    return Inputs(*tree_map(grown, (captured.example, captured.kwargs)))

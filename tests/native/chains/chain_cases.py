@@ -15,6 +15,8 @@ from convsmith.native.chains import Chain, ChainKernel, Stage, chain_kernels
 assert convsmith.convs  # its import registers the kernels
 KERNELS = chain_kernels()
 TAILS = (1, 3, 7, 15, 16, 17, 31, 33)
+# F(2x2) halves and quarters whole numbers, which float32 does without rounding.
+EXACT = {name for name, kernel in KERNELS.items() if kernel.is_direct} | {"winograd_2x2"}
 ACTIVATION = {
     "none": lambda t: t,
     "relu": functional.relu,

@@ -15,6 +15,7 @@ from convsmith.native.chains import Chain, ChainKernel, register_kernel, run_cha
 
 from .chain_cases import (
     CASES,
+    EXACT,
     KERNELS,
     biases_of,
     expected,
@@ -38,9 +39,7 @@ def largest(t: Tensor) -> float:
 
 
 def sums_exactly(kernel: ChainKernel, chain: Chain) -> bool:
-    """F(2x2) halves and quarters whole numbers, which float32 does without rounding."""
-    is_exact = kernel.is_direct or kernel.name == "winograd_2x2"
-    return is_exact and chain.stages[-1].activation not in EXPONENTIAL
+    return kernel.name in EXACT and chain.stages[-1].activation not in EXPONENTIAL
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=list(KERNELS))

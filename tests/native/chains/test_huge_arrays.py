@@ -20,7 +20,7 @@ from torch.nn import functional
 from convsmith import native
 from convsmith.native.chains import Chain, ChainKernel
 
-from .chain_cases import KERNELS, convolution, expected, weights_of, whole_numbers
+from .chain_cases import EXACT, KERNELS, convolution, expected, weights_of, whole_numbers
 
 pytestmark = [
     pytest.mark.slow,
@@ -99,8 +99,7 @@ def test_offsets_beyond_32_bits(kernel: ChainKernel, batches: tuple[Repeated, Re
     integers = kernel.integers(chain, shape, strides)
     native.run(kernel.function, x.address, *addresses, 0, y.address, *integers)
     wanted: Tensor = expected(chain, values, weights, [None] * len(weights), None)
-    is_exact = kernel.is_direct or kernel.name == "winograd_2x2"
-    bound = 0.0 if is_exact else 2e-5 * float(wanted.abs().max())
+    bound = 0.0 if kernel.name in EXACT else 2e-5 * float(wanted.abs().max())
     assert float((y.images.double() - wanted).abs().max()) <= bound
 
 

@@ -100,11 +100,27 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
         Chain((convolution(16, 16, (13, 17), padding=8, groups=16),)),
         (1, 16, 30, 32),
     )
+    yield from large_depthwise()
     yield Chain((convolution(24, 48, 3, padding=1, groups=24),), has_residual=True), (2, 24, 9, 31)
     yield from small_groups()
     for activation in ACTIVATION:
         yield Chain((convolution(20, 20, 1, activation=activation),)), (1, 20, 4, 4)
         yield Chain((convolution(20, 20, 3, activation=activation),)), (1, 20, 4, 4)
+
+
+def large_depthwise() -> Iterator[tuple[Chain, tuple[int, ...]]]:
+    """Kernels that are cut into pieces, on maps of one tile and of several."""
+    for channels in TAILS:
+        tall = convolution(channels, channels, (13, 14), padding=6, groups=channels)
+        yield Chain((tall,)), (2, channels, 9, 7)
+    options = {"groups": 3, "activation": "silu"}
+    yield Chain((convolution(3, 6, 12, padding=9, **options),), has_residual=True), (3, 3, 6, 11)
+    around = ((20, 14), (13, 30))  # rows and columns of outputs that read nothing
+    yield Chain((convolution(3, 3, 13, padding=around, groups=3),)), (1, 3, 2, 5)
+    yield Chain((convolution(3, 3, 12, padding=7, groups=3),)), (0, 3, 9, 9)
+    yield Chain((convolution(2, 2, 15, groups=2),)), (1, 2, 16, 140)
+    yield Chain((convolution(2, 2, (1, 9), padding=4, groups=2),)), (1, 2, 3, 61)
+    yield Chain((convolution(1, 1, 16, padding=8),)), (1, 1, 200, 70)
 
 
 def small_groups() -> Iterator[tuple[Chain, tuple[int, ...]]]:

@@ -149,6 +149,23 @@ def pack(weight: Tensor) -> Tensor:
     return result
 
 
+def pack_winograd(weight: Tensor, cuts_rows: bool) -> Tensor:
+    """Filters (o, 1, kh, kw) in pieces of four taps, transformed, as depthwise_winograd reads them.
+
+    Args:
+        weight: Float32.
+        cuts_rows: Pieces of 4x4 taps, of 1x4 if not.
+    """
+    weight = weight.contiguous()
+    filters, (rows, columns) = len(weight), weight.shape[2:]
+    blocks, pieces = -(-filters // _MOST_LANES), -(-columns // 4)
+    positions = 49 * -(-rows // 4) if cuts_rows else 7 * rows
+    result = weight.new_empty(blocks * _MOST_LANES * positions * pieces)
+    addresses = (weight.data_ptr(), result.data_ptr())
+    native.run("depthwise_winograd_pack", *addresses, filters, rows, columns, int(cuts_rows))
+    return result
+
+
 def _new_output(x: Tensor, shape: tuple[int, ...], channels_last: bool) -> Tensor:
     if not channels_last:
         return native.new_output(x, shape)

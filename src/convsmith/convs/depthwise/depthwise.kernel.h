@@ -131,6 +131,36 @@ struct DepthwiseConv2d {
     return room;
   }
 
+  // Where the lanes of a block are read.
+  DepthwiseLanes lanes_of(std::int64_t n, std::int64_t block) const {
+    DepthwiseLanes lanes;
+    const std::int64_t first = block * kLanes;
+    lanes.row_stride = a.stride_y;
+    lanes.column_stride = a.stride_x;
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+      const std::int64_t channel = std::min(first + lane, filters - 1) / a.multiplier;
+      lanes.from[lane] = a.x + n * a.stride_n + channel * a.stride_c;
+    }
+    return lanes;
+  }
+
+  // Room for the sums of a row, kLanes to a pixel, and behind it its residual in the same way.
+  DepthwiseRow copy_of(DepthwiseRow row, std::int64_t columns, std::int64_t channels,
+                       float* room) const {
+    if (!row) return {};
+    if (!row.residual) return {room, nullptr};
+    DepthwiseLanes lanes{.from = {}, .row_stride = 0, .column_stride = out_column_stride};
+    for (std::int64_t lane = 0; lane < kLanes; ++lane)
+      lanes.from[lane] = row.residual + std::min(lane, channels - 1);
+    float* const residual = room + columns * kLanes;
+    lanes.gather_row(0, 0, columns, residual);
+    return {room, residual};
+  }
+
+  void scatter(const float* sums, std::int64_t columns, std::int64_t lanes, float* y) const {
+    scatter_row(sums, columns, lanes, y, out_channel_stride, out_column_stride);
+  }
+
   // One group of rows, `columns` wide, for the blocks [first_block, first_block + blocks), which
   // lie side by side in the image and in the output.
   void sum_rows(const DepthwiseImage& image, std::int64_t first_row, std::int64_t first_column,
@@ -234,18 +264,6 @@ struct DepthwiseTiles {
     return std::min(a.out_h, wanted / a.stride_h + 1);
   }
 
-  DepthwiseLanes lanes_of(std::int64_t n, std::int64_t block) const {
-    DepthwiseLanes lanes;
-    const std::int64_t first = block * kLanes;
-    lanes.row_stride = a.stride_y;
-    lanes.column_stride = a.stride_x;
-    for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-      const std::int64_t channel = std::min(first + lane, conv.filters - 1) / a.multiplier;
-      lanes.from[lane] = a.x + n * a.stride_n + channel * a.stride_c;
-    }
-    return lanes;
-  }
-
   void run(std::int64_t item, float* scratch) const {
     const std::int64_t j = item % tiles_w * tile_w;
     const std::int64_t i = item / tiles_w % tiles_h * tile_h;
@@ -256,7 +274,7 @@ struct DepthwiseTiles {
     const DepthwiseReach rows(i, out_rows, a.stride_h, a.top, span_h, a.h);
     const DepthwiseReach columns(j, out_columns, a.stride_w, a.left, span_w, a.w);
 
-    const DepthwiseLanes lanes = lanes_of(n, block);
+    const DepthwiseLanes lanes = conv.lanes_of(n, block);
     const std::int64_t pitch = columns.size() * pixel;
     for (std::int64_t row = rows.begin; row < rows.end; ++row)
       gather(lanes, n, row, columns, scratch + (row - rows.begin) * pitch);
@@ -282,26 +300,13 @@ struct DepthwiseTiles {
         sum(to_upper, to_lower, conv.out_column_stride);
         continue;
       }
-      const DepthwiseRow upper_copy = copy_of(to_upper, out_columns, channels, copies);
+      const DepthwiseRow upper_copy = conv.copy_of(to_upper, out_columns, channels, copies);
       const DepthwiseRow lower_copy =
-          copy_of(to_lower, out_columns, channels, copies + 2 * tile_w * kLanes);
+          conv.copy_of(to_lower, out_columns, channels, copies + 2 * tile_w * kLanes);
       sum(upper_copy, lower_copy, kLanes);
-      scatter(upper_copy.y, out_columns, channels, to_upper.y);
-      if (has_lower) scatter(lower_copy.y, out_columns, channels, to_lower.y);
+      conv.scatter(upper_copy.y, out_columns, channels, to_upper.y);
+      if (has_lower) conv.scatter(lower_copy.y, out_columns, channels, to_lower.y);
     }
-  }
-
-  // Room for the sums of a row, kLanes to a pixel, and its residual in the same way.
-  DepthwiseRow copy_of(DepthwiseRow row, std::int64_t columns, std::int64_t channels,
-                       float* room) const {
-    if (!row) return {};
-    if (!row.residual) return {room, nullptr};
-    DepthwiseLanes lanes{.from = {}, .row_stride = 0, .column_stride = conv.out_column_stride};
-    for (std::int64_t lane = 0; lane < kLanes; ++lane)
-      lanes.from[lane] = row.residual + std::min(lane, channels - 1);
-    float* const residual = room + tile_w * kLanes;
-    lanes.gather_row(0, 0, columns, residual);
-    return {room, residual};
   }
 
   void gather(const DepthwiseLanes& lanes, std::int64_t n, std::int64_t row,
@@ -313,10 +318,6 @@ struct DepthwiseTiles {
     const float* const from = a.x + n * a.stride_n + row * a.stride_y;
     for (std::int64_t j = columns.begin; j < columns.end; ++j, pixels += pixel)
       repeat_channels(from + j * a.stride_x, a.c, a.multiplier, pixels);
-  }
-
-  void scatter(const float* sums, std::int64_t columns, std::int64_t lanes, float* y) const {
-    scatter_row(sums, columns, lanes, y, conv.out_channel_stride, conv.out_column_stride);
   }
 };
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The depthwise kernel as a planner may choose it."""
+"""The depthwise kernels as a planner may choose them; see README.md."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -35,3 +36,35 @@ register_kernel(
         preference=lambda chain, shape: 1,
     )
 )
+
+
+# Kernels smaller than this win nothing: what turns the image would cost as much as their taps.
+_LEAST_KERNEL = {"depthwise_f1x4": (1, 8), "depthwise_f4x4": (12, 12)}
+
+
+def _serves_pieces(least: tuple[int, int], chain: Chain, shape: tuple[int, ...]) -> bool:
+    if not _serves(chain, shape):
+        return False
+    geometry = chain.stages[0].geometry
+    steps = {*geometry.stride, *geometry.dilation}
+    return steps == {1} and all(k >= n for k, n in zip(geometry.kernel_size, least, strict=True))
+
+
+def _pack_pieces(cuts_rows: bool, chain: Chain, weights: Sequence[Tensor]) -> list[Tensor]:
+    return [core.pack_winograd(weights[0], cuts_rows)]
+
+
+for _name, _function, _cuts_rows in (
+    ("depthwise_f1x4", "depthwise_winograd_1x4", False),
+    ("depthwise_f4x4", "depthwise_winograd_4x4", True),
+):
+    register_kernel(
+        ChainKernel(
+            name=_name,
+            function=_function,
+            serves=partial(_serves_pieces, _LEAST_KERNEL[_name]),
+            pack=partial(_pack_pieces, _cuts_rows),
+            integers=_integers,
+            is_direct=False,
+        )
+    )

@@ -5,7 +5,7 @@
 //                           + bias[o] + residual[n, p, o])
 //
 // A tile is 4 x 4 (3 x 3, 2 x 2) outputs of one phase, which lie a dilation apart, and the 6 x 6 (5
-// x 5, 4 x 4) inputs that they read. With the matrices of winograd_transforms.kernel.h, a block of
+// x 5, 4 x 4) inputs that they read. With the matrices of native/winograd_transforms.h, a block of
 // tiles is
 //
 //   V = B x B^T           each tile and channel          [position][tile][channel]

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Both ends of Winograd's convolution: from pixels to V, and from M to y; see winograd.kernel.h.
-#include "convs/standard/winograd_transforms.kernel.h"
+
+// F(2, 3): factors of one only, exact on small whole numbers.
+using Winograd2 = WinogradTransforms<CookToom<2, 3, kZero, kOne, -kOne>>;
+
+// F(3, 3): every factor of B and A is exact in float32, as are those of F(4, 3); half its error.
+using Winograd3 = WinogradTransforms<
+    CookToom<3, 3, Rational{3, 8}, Rational{-3, 8}, Rational{5, 4}, Rational{-5, 4}>>;
+
+// F(4, 3): every factor is exact in float32, and the error is half of that of 0, 1, -1, 2, -2.
+using Winograd4 = WinogradTransforms<
+    CookToom<4, 3, kZero, Rational{5, 8}, Rational{-5, 8}, Rational{3, 2}, Rational{-3, 2}>>;
 
 struct WinogradConv2dArgs {
   const float* x;

@@ -69,6 +69,18 @@ inline void store_quads(float* const* to, Vec v) {
   for (int q = 0; q < CONVSMITH_LANES / 4; ++q) *reinterpret_cast<Quad*>(to[4 * q]) = quads[q];
 }
 
+// Half as many floats, each twice: a a b b ...
+template <int... lane>
+inline Vec load_twice(const float* from, std::integer_sequence<int, lane...>) {
+  typedef float Half
+      __attribute__((vector_size(CONVSMITH_LANES * sizeof(float) / 2), aligned(4), may_alias));
+  const Half half = *reinterpret_cast<const Half*>(from);
+  return __builtin_shufflevector(half, half, (lane / 2)...);
+}
+inline Vec load_twice(const float* from) {
+  return load_twice(from, std::make_integer_sequence<int, CONVSMITH_LANES>{});
+}
+
 // Vector `which` of three channels laid pixel by pixel: r0 g0 b0 r1 g1 b1 ...
 template <int which, int... lane>
 inline Vec interleaved(Vec r, Vec g, Vec b, std::integer_sequence<int, lane...>) {

@@ -101,6 +101,9 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
         (1, 16, 30, 32),
     )
     yield from large_depthwise()
+    for channels, stride in product((17, 32), (1, 2)):
+        twice = convolution(channels, 2 * channels, 3, stride=stride, padding=1, groups=channels)
+        yield Chain((twice,)), (2, channels, 6, 11)
     yield Chain((convolution(24, 48, 3, padding=1, groups=24),), has_residual=True), (2, 24, 9, 31)
     yield from small_groups()
     for activation in ACTIVATION:

@@ -10,7 +10,8 @@
 //
 // Vectors lie along channels. Where the channels lie side by side in memory, there is one filter
 // a channel and the kernel is small, whole blocks of kLanes channels are read in place: a strip of
-// columns runs through all blocks while its rows are in the first cache. Every other case gathers
+// columns runs through all blocks while its rows are in the first cache; so are two filters a
+// channel where they are 3 wide, each channel loaded twice over. Every other case gathers
 // a tile of one block into scratch first, pixel after pixel: contiguous images, the last channels,
 // several filters a channel, and large kernels, whose rows would fall on few sets of the cache when
 // read in place. Small kernels are bound by the second cache and memory, large ones by loads.
@@ -92,6 +93,18 @@ struct DepthwisePlan {
     return tile_kind<DepthwiseByTaps>();
   }
 
+  // The tile that reads the image where it lies, or none.
+  DepthwiseTileKind in_place(const DepthwiseConv2dArgs& a) const {
+    if (a.stride_c != 1 || !a.channels_last || a.kernel_h * a.kernel_w >= kManyTaps) return {};
+    if (a.multiplier == 1) return tile;
+    if (a.multiplier != 2) return {};
+    if (tile.run == tile_kind<DepthwiseSliding<3, 1>>().run)
+      return tile_kind<DepthwiseSliding<3, 1, 2>>();
+    if (tile.run == tile_kind<DepthwiseSliding<3, 2>>().run)
+      return tile_kind<DepthwiseSliding<3, 2, 2>>();
+    return {};
+  }
+
   // Rows of outputs in groups that share their tiles; the last ones may be empty.
   std::int64_t groups(std::int64_t out_rows) const {
     return divide_up(out_rows, rows * row_step) * row_step;
@@ -104,16 +117,13 @@ struct DepthwisePlan {
 struct DepthwiseConv2d {
   const DepthwiseConv2dArgs& a;
   const DepthwisePlan plan{a};
+  const DepthwiseTileKind tile_in_place = plan.in_place(a);
   const std::int64_t filters = a.c * a.multiplier;
   const std::int64_t taps = a.kernel_h * a.kernel_w;
   const std::int64_t out_channel_stride = a.channels_last ? 1 : a.out_h * a.out_w;
   const std::int64_t out_column_stride = a.channels_last ? filters : 1;
 
-  std::int64_t blocks_in_place() const {
-    const bool possible =
-        a.stride_c == 1 && a.multiplier == 1 && a.channels_last && taps < kManyTaps;
-    return possible ? a.c / kLanes : 0;
-  }
+  std::int64_t blocks_in_place() const { return tile_in_place.run ? filters / kLanes : 0; }
 
   // From output (i, j) of a channel on; none if the image has fewer rows.
   DepthwiseRow out(std::int64_t n, std::int64_t channel, std::int64_t i, std::int64_t j) const {
@@ -163,9 +173,10 @@ struct DepthwiseConv2d {
 
   // One group of rows, `columns` wide, for the blocks [first_block, first_block + blocks), which
   // lie side by side in the image and in the output.
-  void sum_rows(const DepthwiseImage& image, std::int64_t first_row, std::int64_t first_column,
-                std::int64_t columns, std::int64_t first_block, std::int64_t blocks,
-                DepthwiseRow upper, DepthwiseRow lower, std::int64_t pitch) const {
+  void sum_rows(DepthwiseTileKind kind, const DepthwiseImage& image, std::int64_t first_row,
+                std::int64_t first_column, std::int64_t columns, std::int64_t first_block,
+                std::int64_t blocks, DepthwiseRow upper, DepthwiseRow lower,
+                std::int64_t pitch) const {
     float room[kLanes];
     DepthwiseTile tile{.image = image,
                        .kernel_h = a.kernel_h,
@@ -189,7 +200,7 @@ struct DepthwiseConv2d {
     // first cache.
     const std::int64_t step = plan.column_step, steps = divide_up(columns, step);
     const std::int64_t whole_phases = columns - (steps - 1) * step;  // the others are one shorter
-    const std::int64_t tiles = divide_up(steps, plan.tile.max_columns);
+    const std::int64_t tiles = divide_up(steps, kind.max_columns);
     const std::int64_t narrow = steps / tiles, wide_tiles = steps % tiles;
     for (std::int64_t t = 0, first = 0; t < tiles; ++t) {
       const std::int64_t most = narrow + (t < wide_tiles);
@@ -200,7 +211,7 @@ struct DepthwiseConv2d {
         tile.first_column = first_column + j * a.stride_w;
         tile.upper = upper + j * pitch;
         tile.lower = lower + j * pitch;
-        plan.tile.run[width - 1](tile);
+        kind.run[width - 1](tile);
       }
       first += most;
     }
@@ -212,8 +223,8 @@ struct DepthwiseConv2d {
     if (i >= a.out_h) return;
     const DepthwiseImage image{a.x + n * a.stride_n, a.h, a.w, a.stride_y, a.stride_x};
     const DepthwiseRow lower = plan.rows == 2 ? out(n, 0, i + plan.row_step, 0) : DepthwiseRow{};
-    sum_rows(image, i * a.stride_h - a.top, -a.left, a.out_w, 0, blocks, out(n, 0, i, 0), lower,
-             out_column_stride);
+    sum_rows(tile_in_place, image, i * a.stride_h - a.top, -a.left, a.out_w, 0, blocks,
+             out(n, 0, i, 0), lower, out_column_stride);
   }
 };
 
@@ -292,7 +303,7 @@ struct DepthwiseTiles {
           has_lower ? conv.out(n, block * kLanes, i + lower, j) : DepthwiseRow{};
       const auto sum = [&](DepthwiseRow upper_sums, DepthwiseRow lower_sums,
                            std::int64_t sums_pitch) {
-        conv.sum_rows(image, (i + upper) * a.stride_h - a.top - rows.begin,
+        conv.sum_rows(conv.plan.tile, image, (i + upper) * a.stride_h - a.top - rows.begin,
                       j * a.stride_w - a.left - columns.begin, out_columns, block, depth,
                       upper_sums, lower_sums, sums_pitch);
       };
@@ -336,10 +347,11 @@ inline Status depthwise_conv2d(const DepthwiseConv2dArgs& a) {
   const DepthwiseConv2d conv{a};
   if (a.n * conv.filters * a.out_h * a.out_w == 0) return Status::ok;
 
-  if (const std::int64_t blocks = conv.blocks_in_place(); blocks > 0) in_place(conv, blocks);
+  const std::int64_t blocks = conv.blocks_in_place();
+  if (blocks > 0) in_place(conv, blocks);
+  if (blocks * kLanes == conv.filters) return Status::ok;
 
   const DepthwiseTiles tiles{conv};
-  if (tiles.blocks == 0) return Status::ok;
   std::atomic<bool> have_memory = true;
   parallel_for(tiles.count(), tiles.macs(), a.num_threads,
                [&](std::int64_t begin, std::int64_t end) {

@@ -59,9 +59,9 @@ struct DepthwiseTile {
   std::int64_t to_pitch;  // in floats, from one output of the tile to the next
 
   // What the first output reads by the first tap of a row of taps.
-  const float* row(std::int64_t tap, std::int64_t block) const {
+  const float* row(std::int64_t tap) const {
     return image.pixels + (first_row + tap * dilation_h) * image.row_pitch +
-           first_column * image.column_pitch + block * kLanes;
+           first_column * image.column_pitch;
   }
 
   const float* weights_of(std::int64_t block) const {
@@ -129,7 +129,7 @@ struct DepthwiseByTaps {
     Vec sums[kColumns] = {};
     for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
       const float* weights = tile.weights_of(block) + r * tile.kernel_w * kLanes;
-      const float* row = tile.row(r, block);
+      const float* row = tile.row(r) + block * kLanes;
       const auto add_where_inside = [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t t = begin; t < end; ++t) {
           const Vec weight = load(weights + t * kLanes);
@@ -162,7 +162,10 @@ struct DepthwiseByTaps {
 // dilation apart, so that dilated windows overlap like others. A 3x3 keeps two rows of weights in
 // registers: half a load for each multiply-add. Away from the upper and lower border its rows are
 // written out, since what a loop over them costs would be a quarter of the whole.
-template <int kTaps, int kStride>
+//
+// kTimes is the number of filters that read one channel, one after the other: one, or two where the
+// image is read in place.
+template <int kTaps, int kStride, int kTimes = 1>
 struct DepthwiseSliding {
   static constexpr int kMaxColumns = kLanes == 16 ? (kTaps == 3 ? 8 : 12) : (kTaps == 3 ? 4 : 6);
 
@@ -192,7 +195,7 @@ struct DepthwiseSliding {
     const std::int64_t step = tile.dilation_w * tile.image.column_pitch;
     const std::int64_t row_step = tile.dilation_h * tile.image.row_pitch;
     Vec upper[kColumns] = {}, lower[kColumns] = {};
-    const float* from = tile.row(tile.rows.begin, block);
+    const float* from = tile.row(tile.rows.begin) + block * (kLanes / kTimes);
     const float* weights = tile.weights_of(block) + tile.rows.begin * kTaps * kLanes;
     const auto add = [&](bool for_upper, bool for_lower,
                          std::int64_t lag) __attribute__((always_inline)) {
@@ -223,7 +226,8 @@ struct DepthwiseSliding {
                                              DepthwiseSteps inside, WeightsAndSums&... pairs) {
     const auto add = [&]<int u>(std::integral_constant<int, u>) __attribute__((always_inline)) {
       if (kAtBorder && (u < inside.begin || u >= inside.end)) return;
-      add_pixel<kColumns, u>(load(from + u * step), pairs...);
+      add_pixel<kColumns, u>(kTimes == 2 ? load_twice(from + u * step) : load(from + u * step),
+                             pairs...);
     };
     [&]<int... u>(std::integer_sequence<int, u...>) __attribute__((always_inline)) {
       (add(std::integral_constant<int, u>{}), ...);
@@ -257,7 +261,7 @@ struct DepthwiseSlidingWide {
     for (std::int64_t block = 0; block < tile.blocks; ++block) {
       Vec upper[kColumns] = {}, lower[kColumns] = {};
       for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
-        const float* from = tile.row(r, block);
+        const float* from = tile.row(r) + block * kLanes;
         const float* weights = tile.weights_of(block) + r * row_taps;
         const float* lower_weights = weights - tile.lower_taps * row_taps;
         const bool for_upper = r < tile.kernel_h, for_lower = tile.lower && r >= tile.lower_taps;
@@ -315,7 +319,7 @@ struct DepthwiseLarge {
     for (std::int64_t block = 0; block < tile.blocks; ++block) {
       Vec upper[kColumns] = {}, lower[kColumns] = {};
       for (std::int64_t r = tile.rows.begin; r < tile.rows.end; ++r) {
-        const float* from = tile.row(r, block);
+        const float* from = tile.row(r) + block * kLanes;
         const float* weights = tile.weights_of(block) + r * row_taps;
         const float* lower_weights = weights - tile.lower_taps * row_taps;
         const bool for_upper = r < tile.kernel_h, for_lower = tile.lower && r >= tile.lower_taps;
@@ -474,8 +478,8 @@ struct DepthwiseLarge {
 
 // A kind of tile with its width chosen as the program runs.
 struct DepthwiseTileKind {
-  std::int64_t max_columns;
-  void (*const* run)(const DepthwiseTile&);  // for 1 column, 2 columns, ...
+  std::int64_t max_columns = 0;
+  void (*const* run)(const DepthwiseTile&) = nullptr;  // for 1 column, 2 columns, ...
 };
 
 template <class Kind, class = std::make_integer_sequence<int, Kind::kMaxColumns>>

@@ -51,6 +51,20 @@ struct Matrix {
   Rational at[rows][columns];
 };
 
+// Whether sum_k A[i][k] G[k][j] B[k][l] is one where first + l = i + j and else zero, exactly.
+template <int m, int r, int n, int inputs>
+constexpr bool is_a_correlation(const Matrix<m, n>& a, const Matrix<n, r>& g,
+                                const Matrix<n, inputs>& b, int first) {
+  for (int i = 0; i < m; ++i)
+    for (int j = 0; j < r; ++j)
+      for (int l = 0; l < inputs; ++l) {
+        Rational sum;
+        for (int k = 0; k < n; ++k) sum = sum + a.at[i][k] * g.at[k][j] * b.at[k][l];
+        if (sum != (first + l == i + j ? kOne : kZero)) return false;
+      }
+  return true;
+}
+
 // The three matrices for m outputs and r taps.
 template <int m, int r, Rational... points>
 struct CookToom {
@@ -98,19 +112,8 @@ struct CookToom {
   static constexpr auto kKernel = kernel_matrix();  // G
   static constexpr auto kOutput = output_matrix();  // A
 
-  // Whether sum_k A[i][k] G[k][j] B[k][l] is one where l = i + j and else zero, exactly.
-  static constexpr bool is_a_correlation() {
-    const auto a = output_matrix();
-    const auto g = kernel_matrix();
-    const auto b = input_matrix();
-    for (int i = 0; i < m; ++i)
-      for (int j = 0; j < r; ++j)
-        for (int l = 0; l < kInputs; ++l) {
-          Rational sum;
-          for (int k = 0; k < kInputs; ++k) sum = sum + a.at[i][k] * g.at[k][j] * b.at[k][l];
-          if (sum != (l == i + j ? kOne : kZero)) return false;
-        }
-    return true;
+  static constexpr bool is_exact() {
+    return is_a_correlation(output_matrix(), kernel_matrix(), input_matrix(), 0);
   }
 };
 
@@ -158,7 +161,8 @@ template <const auto& matrix, int row, int n>
 template <class Exact>
 struct WinogradTransforms : Exact {
   static constexpr int n = Exact::kInputs;
-  static_assert(Exact::is_a_correlation());
+  static constexpr int kPixels = n, kFirst = 0;  // the pixels of a window that a tile reads
+  static_assert(Exact::is_exact());
 
   static constexpr bool is_upper_of_pair(int k) {
     return k >= 0 && k + 1 < n - 1 && Exact::kPoints[k] == -Exact::kPoints[k + 1] &&

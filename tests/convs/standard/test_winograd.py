@@ -274,3 +274,49 @@ def test_it_serves_plain_3x3_only() -> None:
     assert serves(dilation=(2, 3), padding=((4, 0), (1, 7)))
     for other in ({"stride": (1, 2)}, {"groups": 2}, {"kernel_size": (3, 1)}):
         assert not serves(**other)
+
+
+PAIRS: Pads = ((18, 18), (18, 18))
+
+
+def test_pairs_on_phases_of_two_and_of_one() -> None:
+    x, weight = torch.randn(1, 64, 33, 36), torch.randn(48, 64, 3, 3)
+    exact = by_definition(x, weight, PAIRS, (18, 18))
+    options = {"padding": PAIRS, "dilation": (18, 18)}
+    clean = winograd("winograd_pairs", x, weight, **options)
+    assert relative_error(clean, exact) < ERRORS[2]
+    for value in (float("nan"), float("inf")):
+        dirty = x.clone()
+        dirty[0, 3, 20, 16] = value
+        got = winograd("winograd_pairs", dirty, weight, **options)
+        phase = torch.zeros(33, 36, dtype=torch.bool)
+        phase[2::18, 16::18] = True
+        assert not got[:, :, phase].isfinite().any()
+        assert torch.equal(got[:, :, ~phase], clean[:, :, ~phase])
+
+
+def test_pairs_read_no_third_pixel() -> None:
+    def serves(size: tuple[int, int], padding: Pads = PAIRS, dilation: int = 18) -> bool:
+        geometry = Geometry(
+            in_channels=4,
+            out_channels=6,
+            kernel_size=(3, 3),
+            padding=padding,
+            dilation=(dilation, dilation),
+        )
+        chain = Chain((Stage(geometry),))
+        return chain_kernels()["winograd_pairs"].serves(chain, (1, 4, *size))
+
+    assert serves((36, 1))
+    assert serves((33, 33), ((18, 15), (18, 21)))
+    assert not serves((37, 33))
+    assert not serves((33, 33), dilation=16)
+    assert not serves((33, 33), ((17, 18), (18, 18)))
+    assert not serves((33, 33), ((18, 18), (22, 18)))
+    for size, before, works in [(36, 18, True), (37, 18, False), (33, 22, False), (33, 17, False)]:
+        sizes = [size, 33, 0, 0, 0, 33, 33, before, 18, 18, 18]
+        if works:
+            native.run("winograd_conv2d", 0, 0, 0, 0, 0, 0, 4, 5, *sizes, 1, 0)
+        else:
+            with pytest.raises(NativeError, match=rf"refused .*{size}.*: the sizes do not fit"):
+                native.run("winograd_conv2d", 0, 0, 0, 0, 0, 0, 4, 5, *sizes, 1, 0)

@@ -15,8 +15,10 @@ from convsmith.native.chains import Chain, ChainKernel, Stage, chain_kernels
 assert convsmith.convs  # its import registers the kernels
 KERNELS = chain_kernels()
 TAILS = (1, 3, 7, 15, 16, 17, 31, 33)
-# F(2x2) halves and quarters whole numbers, which float32 does without rounding.
-EXACT = {name for name, kernel in KERNELS.items() if kernel.is_direct} | {"winograd_2x2"}
+# F(2x2) halves and quarters whole numbers, which float32 does without rounding; pairs add them.
+EXACT = {name for name, kernel in KERNELS.items() if kernel.is_direct} | {
+    *("winograd_2x2", "winograd_pairs")
+}
 ACTIVATION = {
     "none": lambda t: t,
     "relu": functional.relu,
@@ -100,6 +102,14 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
         Chain((convolution(16, 16, (13, 17), padding=8, groups=16),)),
         (1, 16, 30, 32),
     )
+    for channels, size, before, after in (
+        *((channels, (7, 5), (4, 4), (4, 4)) for channels in TAILS),
+        *((5, (8, 8), (4, 4), (4, 4)), (5, (1, 2), (4, 7), (4, 5)), (33, (2, 3), (8, 8), (5, 9))),
+    ):
+        pairs = convolution(
+            *(channels, 20, 3), padding=(before, after), dilation=4, activation="relu"
+        )
+        yield Chain((pairs,), has_residual=True), (2, channels, *size)
     yield from large_depthwise()
     for channels, stride in product((17, 32), (1, 2)):
         twice = convolution(channels, 2 * channels, 3, stride=stride, padding=1, groups=channels)

@@ -111,9 +111,10 @@ struct WinogradConv2d : WinogradTiles<Transforms> {
   }
 };
 
-// Calls body(transforms) for tiles of so many outputs a side.
+// Calls body(transforms) for tiles of so many outputs a side; 1 says pairs.
 template <class Body>
 Status with_winograd(std::int64_t tile, const Body& body) {
+  if (tile == 1) return body(WinogradPairs{});
   if (tile == Winograd2::kOutputs) return body(Winograd2{});
   if (tile == Winograd3::kOutputs) return body(Winograd3{});
   return tile == Winograd4::kOutputs ? body(Winograd4{}) : Status::bad_sizes;
@@ -121,6 +122,9 @@ Status with_winograd(std::int64_t tile, const Body& body) {
 
 inline Status winograd_conv2d(const WinogradConv2dArgs& a) {
   if (const Status status = check(a); status != Status::ok) return status;
+  if (a.tile == 1 && !(WinogradPairs::serve(a.height, a.out_h, a.top, a.dilation_h) &&
+                       WinogradPairs::serve(a.width, a.out_w, a.left, a.dilation_w)))
+    return Status::bad_sizes;
   return with_winograd(
       a.tile, [&](auto transforms) { return WinogradConv2d<decltype(transforms)>{{a}}.run(); });
 }

@@ -23,11 +23,29 @@ def _serves(chain: Chain, shape: tuple[int, ...]) -> bool:
     return geometry.kernel_size == (3, 3) and geometry.stride == (1, 1) and geometry.groups == 1
 
 
+def _serves_pairs(chain: Chain, shape: tuple[int, ...]) -> bool:
+    """Whether each phase has two pixels at most, and its outputs read these alone."""
+    if not _serves(chain, shape):
+        return False
+    sizes = zip(shape[2:], chain.output_shape(shape)[2:], _axes(chain, shape), strict=True)
+    return all(
+        out <= 2 * axis.dilation
+        and axis.before >= axis.dilation
+        and n <= 3 * axis.dilation - axis.before
+        for n, out, axis in sizes
+    )
+
+
+def _axes(chain: Chain, shape: tuple[int, ...]) -> list[Axis]:
+    axes = chain.stages[0].geometry.axes(shape[2:])
+    return [axis for axis in axes if isinstance(axis, Axis)]
+
+
 def pack(tile: int, weight: Tensor) -> Tensor:
     """U = G weight G^T of every pair of channels, in panels, for tiles of so many outputs a side.
 
     Args:
-        tile: 2, 3 or 4.
+        tile: 2, 3 or 4; 1 for pairs, with 3 * 3 products for 2 * 2 outputs.
         weight: Shape (O, I, 3, 3), float32.
 
     Returns:
@@ -55,7 +73,7 @@ def _integers(
 ) -> tuple[int, ...]:
     """The order of WinogradConv2dArgs in winograd.kernel.h, from `n` on."""
     stage = chain.stages[0]
-    axes = [axis for axis in stage.geometry.axes(shape[2:]) if isinstance(axis, Axis)]
+    axes = _axes(chain, shape)
     n, outputs, *out_size = chain.output_shape(shape)
     return (
         *(n, shape[1], outputs, *shape[2:]),
@@ -67,6 +85,7 @@ def _integers(
 
 
 for _name, _function, _tile, _packing in (
+    ("winograd_pairs", "winograd_conv2d", 1, partial(_pack, 1)),
     ("winograd_2x2", "winograd_conv2d", 2, partial(_pack, 2)),
     ("winograd_3x3", "winograd_conv2d", 3, partial(_pack, 3)),
     ("winograd_4x4", "winograd_conv2d", 4, partial(_pack, 4)),
@@ -76,7 +95,7 @@ for _name, _function, _tile, _packing in (
         ChainKernel(
             name=_name,
             function=_function,
-            serves=_serves,
+            serves=_serves_pairs if _tile == 1 else _serves,
             pack=_packing,
             integers=partial(_integers, _tile),
             takes_any_strides=False,

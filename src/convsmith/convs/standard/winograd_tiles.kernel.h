@@ -12,6 +12,35 @@ using Winograd3 = WinogradTransforms<
 using Winograd4 = WinogradTransforms<
     CookToom<4, 3, kZero, Rational{5, 8}, Rational{-5, 8}, Rational{3, 2}, Rational{-3, 2}>>;
 
+// Two outputs that read two pixels, both times the same: phases of a large dilation. Three products
+// instead of four (F(2, 3) has four, too), factors of one only:
+//
+//   y0 = w1 (x0 + x1) + (w2 - w1) x1        y1 = w1 (x0 + x1) + (w0 - w1) x0
+struct WinogradPairs {
+  static constexpr int kOutputs = 2, kInputs = 3, kTaps = 3;  // kInputs: products
+  static constexpr int kPixels = 2, kFirst = 1;
+  static constexpr Matrix<3, 2> kInput{{{kOne, kZero}, {kOne, kOne}, {kZero, kOne}}};
+  static constexpr Matrix<3, 3> kKernel{
+      {{kOne, -kOne, kZero}, {kZero, kOne, kZero}, {kZero, -kOne, kOne}}};
+  static constexpr Matrix<2, 3> kOutput{{{kZero, kOne, kOne}, {kOne, kOne, kZero}}};
+  static_assert(is_a_correlation(kOutput, kKernel, kInput, kFirst));
+
+  [[gnu::always_inline]] static void transform_input(const Vec (&d)[2], Vec (&v)[3]) {
+    for_constants<3>([&]<int k>(std::integral_constant<int, k>)
+                         __attribute__((always_inline)) { v[k] = combine<kInput, k>(d); });
+  }
+  [[gnu::always_inline]] static void transform_output(const Vec (&m)[3], Vec (&y)[2]) {
+    for_constants<2>([&]<int i>(std::integral_constant<int, i>)
+                         __attribute__((always_inline)) { y[i] = combine<kOutput, i>(m); });
+  }
+
+  // Whether this is so along an axis.
+  static bool serve(std::int64_t size, std::int64_t outputs, std::int64_t before,
+                    std::int64_t dilation) {
+    return outputs <= 2 * dilation && before >= dilation && size <= 3 * dilation - before;
+  }
+};
+
 struct WinogradConv2dArgs {
   const float* x;
   const float* weight;    // as winograd_pack leaves it
@@ -21,7 +50,7 @@ struct WinogradConv2dArgs {
   std::int64_t n, channels, out_channels, height, width;
   std::int64_t stride_n, stride_h, stride_w;  // of x, whose channels lie side by side
   std::int64_t out_h, out_w, top, left, dilation_h, dilation_w;
-  std::int64_t tile;  // outputs along each side: 2, 3 or 4
+  std::int64_t tile;  // outputs along each side: 2, 3 or 4; 1: WinogradPairs
   std::int64_t activation;
   std::int64_t num_threads;
 };
@@ -36,7 +65,7 @@ inline Status check(const WinogradConv2dArgs& a) {
   for (std::int64_t count : {a.n, a.channels, a.out_channels, a.height, a.width, a.stride_n,
                              a.stride_h, a.stride_w, a.out_h, a.out_w, a.top, a.left})
     if (count < 0) return Status::bad_sizes;
-  if (a.dilation_h < 1 || a.dilation_w < 1 || a.tile < 2 || a.tile > 4 || a.activation < 0 ||
+  if (a.dilation_h < 1 || a.dilation_w < 1 || a.tile < 1 || a.tile > 4 || a.activation < 0 ||
       a.activation >= kNumActivations)
     return Status::bad_sizes;
 
@@ -94,7 +123,7 @@ struct WinogradItem {
 template <class Transforms>
 struct WinogradTiles {
   static constexpr int kTile = Transforms::kOutputs, kSide = Transforms::kInputs;
-  static constexpr int kPositions = kSide * kSide;
+  static constexpr int kPositions = kSide * kSide, kPixels = Transforms::kPixels;
 
   const WinogradConv2dArgs& a;
   const WinogradAxis rows{a.out_h, a.dilation_h, kTile}, columns{a.out_w, a.dilation_w, kTile};
@@ -119,11 +148,11 @@ struct WinogradTiles {
   void transform_inputs(const WinogradItem& item, const float* zeros, VAt v_at) const {
     for (std::int64_t t = 0; t < item.count; ++t) {
       const Place at = place(item.first + t);
-      const float* pixels[kSide][kSide];
-      for (int i = 0; i < kSide; ++i) {
-        const std::int64_t row = at.row - a.top + i * a.dilation_h;
-        for (int j = 0; j < kSide; ++j) {
-          const std::int64_t column = at.column - a.left + j * a.dilation_w;
+      const float* pixels[kPixels][kPixels];
+      for (int i = 0; i < kPixels; ++i) {
+        const std::int64_t row = at.row - a.top + (Transforms::kFirst + i) * a.dilation_h;
+        for (int j = 0; j < kPixels; ++j) {
+          const std::int64_t column = at.column - a.left + (Transforms::kFirst + j) * a.dilation_w;
           const bool is_inside = row >= 0 && row < a.height && column >= 0 && column < a.width;
           pixels[i][j] = is_inside
                              ? a.x + at.image * a.stride_n + row * a.stride_h + column * a.stride_w
@@ -133,8 +162,8 @@ struct WinogradTiles {
       std::int64_t c = 0;
       for (; c + kLanes <= a.channels; c += kLanes) {
         // The columns that the next tile adds to these; on large maps they come from memory.
-        for (int i = 0; i < kSide; ++i)
-          for (int j = kSide - kTile; j < kSide; ++j)
+        for (int i = 0; i < kPixels; ++i)
+          for (int j = kPixels - kTile; j < kPixels; ++j)
             __builtin_prefetch(pixels[i][j] + kTile * a.dilation_w * a.stride_w + c);
         transform_pixels([&](int i, int j) { return load(pixels[i][j] + c); }, t, c, v_at);
       }
@@ -147,12 +176,12 @@ struct WinogradTiles {
   template <class LoadPixel, class VAt>
   [[gnu::always_inline]] static void transform_pixels(const LoadPixel& load_pixel, std::int64_t t,
                                                       std::int64_t c, const VAt& v_at) {
-    Vec half[kSide][kSide];
+    Vec half[kSide][kPixels];
 #pragma GCC unroll 8
-    for (int j = 0; j < kSide; ++j) {
-      Vec in[kSide], out[kSide];
+    for (int j = 0; j < kPixels; ++j) {
+      Vec in[kPixels], out[kSide];
 #pragma GCC unroll 8
-      for (int i = 0; i < kSide; ++i) in[i] = load_pixel(i, j);
+      for (int i = 0; i < kPixels; ++i) in[i] = load_pixel(i, j);
       Transforms::transform_input(in, out);
 #pragma GCC unroll 8
       for (int i = 0; i < kSide; ++i) half[i][j] = out[i];

@@ -13,7 +13,8 @@
 // turns x and y is shared by all the rows and pieces. `depthwise_winograd_1x4` cuts columns alone,
 // `depthwise_winograd_4x4` rows in the same way, where 49 products do the work of 256.
 //
-// Blocks that meet padding alone are skipped. The products bound it.
+// Rows of blocks that meet padding alone are skipped. The products bound it, and on small maps and
+// for small kernels what turns x and y.
 #include "convs/depthwise/depthwise.kernel.h"
 
 // Factors that are exact in float32, and points whose work is shared.
@@ -108,12 +109,13 @@ struct DepthwiseWinograd {
   static constexpr std::int64_t kTurnedFloats = 131072;
   // Tiles of a row whose products have registers, for two rows and for four.
   static constexpr int kManyColumns = kLanes == 16 ? 14 : 6, kFewColumns = kManyColumns / 2;
+  static constexpr std::int64_t kTileColumns = kColumns * kManyColumns;
 
   const DepthwiseConv2d conv;
   const DepthwiseConv2dArgs& a = conv.a;
   const std::int64_t blocks = divide_up(conv.filters, kLanes);  // of channels
   const std::int64_t pieces = divide_up(a.kernel_h, kRows) * divide_up(a.kernel_w, kColumns);
-  const std::int64_t tiles_w = divide_up(a.out_w, kColumns* kManyColumns);
+  const std::int64_t tiles_w = divide_up(a.out_w, kTileColumns);
   const std::int64_t tile_w = divide_up(divide_up(a.out_w, kColumns), tiles_w) * kColumns;
   const std::int64_t most_columns = tile_w / kColumns + divide_up(a.kernel_w, kColumns) - 1;
   const std::int64_t tile_h = rows_of_a_tile();

@@ -160,6 +160,10 @@ def small_groups() -> Iterator[tuple[Chain, tuple[int, ...]]]:
             yield Chain((strided,)), (1, channels, 9, 6)
         high = convolution(channels, channels, 3, padding=((9, 0), (0, 9)), groups=number)
         yield Chain((high,)), (1, channels, 3, 2)
+    for group, stride, dilation in product((2, 4, 8), (1, 2), (1, 2)):
+        options = {"stride": stride, "dilation": dilation, "padding": 2, "activation": "silu"}
+        some = convolution(40, 40, (4, 3), groups=40 // group, **options)
+        yield Chain((some,), has_residual=True), (2, 40, 8, 17)
     yield Chain((convolution(32, 32, 3, padding=1, groups=8),)), (1, 32, 40, 61)
     yield Chain((convolution(8, 8, (3, 40), padding=20, groups=2),)), (1, 8, 5, 200)
 

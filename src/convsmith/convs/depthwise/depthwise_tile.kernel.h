@@ -224,25 +224,23 @@ struct DepthwiseSliding {
   template <int kColumns, bool kAtBorder, class... WeightsAndSums>
   [[gnu::always_inline]] static void add_row(const float* from, std::int64_t step,
                                              DepthwiseSteps inside, WeightsAndSums&... pairs) {
-    const auto add = [&]<int u>(std::integral_constant<int, u>) __attribute__((always_inline)) {
-      if (kAtBorder && (u < inside.begin || u >= inside.end)) return;
-      add_pixel<kColumns, u>(kTimes == 2 ? load_twice(from + u * step) : load(from + u * step),
-                             pairs...);
-    };
-    [&]<int... u>(std::integer_sequence<int, u...>) __attribute__((always_inline)) {
-      (add(std::integral_constant<int, u>{}), ...);
-    }(std::make_integer_sequence<int, (kColumns - 1) * kStride + kTaps>{});
+#pragma GCC unroll 32
+    for (int u = 0; u < (kColumns - 1) * kStride + kTaps; ++u) {
+      if (kAtBorder && (u < inside.begin || u >= inside.end)) continue;
+      const float* const pixel = from + u * step;
+      add_pixel<kColumns>(kTimes == 2 ? load_twice(pixel) : load(pixel), u, pairs...);
+    }
   }
 
-  template <int kColumns, int u, class... More>
-  [[gnu::always_inline]] static void add_pixel(Vec pixel, const float* weights,
+  template <int kColumns, class... More>
+  [[gnu::always_inline]] static void add_pixel(Vec pixel, int u, const float* weights,
                                                Vec (&sums)[kColumns], More&... more) {
 #pragma GCC unroll 16
     for (int q = 0; q < kColumns; ++q) {
       const int tap = u - q * kStride;
       if (tap >= 0 && tap < kTaps) sums[q] = mul_add(pixel, load(weights + tap * kLanes), sums[q]);
     }
-    if constexpr (sizeof...(More) > 0) add_pixel<kColumns, u>(pixel, more...);
+    if constexpr (sizeof...(More) > 0) add_pixel<kColumns>(pixel, u, more...);
   }
 };
 

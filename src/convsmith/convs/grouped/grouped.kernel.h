@@ -12,6 +12,17 @@
 //
 // Bound by loads, one for each multiply-add; making a vector costs a store for some kernel_h *
 // kernel_w multiply-adds.
+//
+// Kernels three wide read the image in place instead (grouped_sliding.kernel.h) and make the
+// vectors in registers, where a vector holds several groups and is full of channels.
+
+// Channel i of its group in every lane; lanes are the channels from a multiple of kLanes on.
+template <int group, int i, int... lane>
+[[gnu::always_inline]] inline Vec spread(Vec v, std::integer_sequence<int, lane...>) {
+  return __builtin_shufflevector(v, v, (lane / group * group + i)...);
+}
+
+#include "convs/grouped/grouped_sliding.kernel.h"
 
 struct GroupedConv2dArgs {
   const float* x;         // (n, h, w, channels), channels side by side
@@ -55,12 +66,6 @@ inline Status check(const GroupedConv2dArgs& a) {
         __builtin_add_overflow(reach, span, &reach))
       return Status::overflow;
   return Status::ok;
-}
-
-// Channel i of its group in every lane; lanes are the channels from a multiple of kLanes on.
-template <int group, int i, int... lane>
-[[gnu::always_inline]] inline Vec spread(Vec v, std::integer_sequence<int, lane...>) {
-  return __builtin_shufflevector(v, v, (lane / group * group + i)...);
 }
 
 // The vectors that are made of one pixel, `pitch` floats apart; `pixel` is its first channel.
@@ -129,7 +134,8 @@ struct GroupedConv2d {
   const std::int64_t span = (a.kernel_h - 1) * a.dilation_h + 1;
   const Pieces bands{a.out_h, 1, std::max<std::int64_t>(kGroupedFloats / row_floats / a.step_h, 4),
                      1};
-  const std::int64_t blocks = divide_up(a.channels, kLanes);
+  const std::int64_t first_block = blocks_in_place(a);
+  const std::int64_t blocks = divide_up(a.channels, kLanes) - first_block;
   const std::int64_t block_weights = a.kernel_h * a.kernel_w * group * kLanes;
 
   std::int64_t items() const { return a.n * blocks * bands.number; }
@@ -137,7 +143,7 @@ struct GroupedConv2d {
 
   void run(std::int64_t item, float* made) const {
     const std::int64_t first = item % bands.number * bands.size;
-    const std::int64_t block = item / bands.number % blocks;
+    const std::int64_t block = item / bands.number % blocks + first_block;
     const std::int64_t image = item / bands.number / blocks;
     const std::int64_t end = std::min(first + bands.size, a.out_h);
     const std::int64_t begin_row = std::clamp<std::int64_t>(first * a.step_h - a.top, 0, a.h);
@@ -191,7 +197,54 @@ struct GroupedConv2d {
     }
   }
 
+  static std::int64_t blocks_in_place(const GroupedConv2dArgs& a) {
+    return sliding(a).run ? a.channels / kLanes : 0;
+  }
+
+  // The tile that reads the image where it lies, or none.
+  static DepthwiseTileKind sliding(const GroupedConv2dArgs& a) {
+    if constexpr (group < kLanes) {
+      if (a.kernel_w != GroupedSliding<group, 1>::kTaps) return {};
+      if (a.step_w == 1) return tile_kind<GroupedSliding<group, 1>>();
+      if (a.step_w == 2 && a.dilation_w == 1) return tile_kind<GroupedSliding<group, 2>>();
+    }
+    return {};
+  }
+
+  void run_in_place() const {
+    const DepthwiseConv2dArgs args{.x = a.x,
+                                   .weights = a.weight,
+                                   .bias = a.bias,
+                                   .residual = a.residual,
+                                   .y = a.y,
+                                   .n = a.n,
+                                   .c = a.channels,
+                                   .h = a.h,
+                                   .w = a.w,
+                                   .stride_n = a.stride_n,
+                                   .stride_c = 1,
+                                   .stride_y = a.stride_y,
+                                   .stride_x = a.stride_x,
+                                   .multiplier = 1,
+                                   .kernel_h = a.kernel_h,
+                                   .kernel_w = a.kernel_w,
+                                   .out_h = a.out_h,
+                                   .out_w = a.out_w,
+                                   .stride_h = a.step_h,
+                                   .stride_w = a.step_w,
+                                   .top = a.top,
+                                   .left = a.left,
+                                   .dilation_h = a.dilation_h,
+                                   .dilation_w = a.dilation_w,
+                                   .channels_last = 1,
+                                   .activation = a.activation,
+                                   .num_threads = a.num_threads};
+    in_place(DepthwiseConv2d{args, DepthwisePlan{args}, sliding(a)}, first_block);
+  }
+
   Status run() const {
+    if (first_block > 0) run_in_place();
+    if (blocks == 0) return Status::ok;
     std::atomic<bool> have_memory = true;
     parallel_for(items(), bands.size * a.out_w * block_weights, a.num_threads,
                  [&](std::int64_t begin, std::int64_t end) {

@@ -94,6 +94,8 @@ struct Tile {
         for (std::int64_t i = 0; i < ahead.panel_lines; ++i, ahead.panel += kLine)
           __builtin_prefetch(ahead.panel, 0, 2);
         const std::int64_t line_end = std::min(line + step, end);
+        // Four at a time: the loop's own instructions are a tenth of one.
+#pragma GCC unroll 4
         for (std::int64_t k = line; k < line_end; ++k) {
           Vec columns[num_vectors];
           for (int v = 0; v < num_vectors; ++v) columns[v] = load(panel + k * kPanel + v * kLanes);

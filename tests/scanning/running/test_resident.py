@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from convsmith.scanning.running import resident
-from convsmith.scanning.running.resident import installed, keeping_pages, peak, share
+from convsmith.scanning.running.resident import installed, keeping_pages, peak, release, share
 
 GIB = 1 << 30
 
@@ -39,10 +39,13 @@ def _fresh_pages() -> int:
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="not glibc")
 def test_pages_stay_for_the_next_tile_and_go_back_at_the_end() -> None:
+    """A gap in the heap that is large enough serves later arrays, too: once handed back, its pages
+    are fresh the first time."""
     pages = (48 << 20) // mmap.PAGESIZE
+    release()
     with keeping_pages():
         with keeping_pages():
             assert _fresh_pages() > pages / 2
         # What the interpreter allocates beside it may take a page of the gap a few times.
         assert min(_fresh_pages() for _ in range(20)) < pages / 10
-    assert min(_fresh_pages() for _ in range(20)) > pages / 2
+    assert _fresh_pages() > pages / 2

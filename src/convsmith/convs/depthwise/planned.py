@@ -38,10 +38,6 @@ register_kernel(
 )
 
 
-# Kernels smaller than this win nothing: what turns the image would cost as much as their taps.
-_LEAST_KERNEL = {"depthwise_f1x4": (1, 8), "depthwise_f4x4": (12, 12)}
-
-
 def _serves_pieces(least: tuple[int, int], chain: Chain, shape: tuple[int, ...]) -> bool:
     if not _serves(chain, shape):
         return False
@@ -54,15 +50,16 @@ def _pack_pieces(cuts_rows: bool, chain: Chain, weights: Sequence[Tensor]) -> li
     return [core.pack_winograd(weights[0], cuts_rows)]
 
 
-for _name, _function, _cuts_rows in (
-    ("depthwise_f1x4", "depthwise_winograd_1x4", False),
-    ("depthwise_f4x4", "depthwise_winograd_4x4", True),
+# Smaller kernels win nothing: what turns the image would cost as much as their taps.
+for _name, _function, _cuts_rows, _least in (
+    ("depthwise_f1x4", "depthwise_winograd_1x4", False, (1, 8)),
+    ("depthwise_f4x4", "depthwise_winograd_4x4", True, (12, 12)),
 ):
     register_kernel(
         ChainKernel(
             name=_name,
             function=_function,
-            serves=partial(_serves_pieces, _LEAST_KERNEL[_name]),
+            serves=partial(_serves_pieces, _least),
             pack=partial(_pack_pieces, _cuts_rows),
             integers=_integers,
             is_direct=False,

@@ -215,6 +215,7 @@ struct Output {
 struct DepthBlock {
   std::int64_t begin, end, depth;  // of the whole depth
 
+  std::int64_t size() const { return end - begin; }
   bool is_first() const { return begin == 0; }
   bool is_last() const { return end == depth; }
 };
@@ -355,3 +356,32 @@ void multiply_block(std::int64_t num_rows, const RowAt& row_at, std::int64_t num
     }
   }
 }
+
+// The whole depth. strassen.h has another one with the same interface.
+class DirectProduct {
+ public:
+  // `memory` is a thread's own: so many floats as floats() says.
+  DirectProduct(std::int64_t depth, std::int64_t num_columns, const float* panels,
+                float* /*memory*/ = nullptr)
+      : depth_(depth), num_columns_(num_columns), panels_(panels) {}
+
+  // What it needs for up to `most_rows` at a time.
+  static std::int64_t floats(std::int64_t /*depth*/, std::int64_t /*num_columns*/,
+                             std::int64_t /*most_rows*/) {
+    return 0;
+  }
+
+  // y = activation(rows * panels + bias + residual); row_at(r) points at a row.
+  template <class RowAt>
+  void multiply(std::int64_t num_rows, const RowAt& row_at, const Output& output) const {
+    for_depth_blocks(depth_, [&](const DepthBlock& block) {
+      multiply_block(
+          num_rows, [&](std::int64_t r) { return row_at(r) + block.begin; }, num_columns_,
+          panels_ + block.begin * kPanel, depth_ * kPanel, block, output);
+    });
+  }
+
+ private:
+  std::int64_t depth_, num_columns_;
+  const float* panels_;
+};

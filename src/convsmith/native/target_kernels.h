@@ -3,6 +3,7 @@
 #include "vec.h"
 #include "epilogue.h"
 #include "gemm.h"
+#include "strassen.h"
 #include "winograd_transforms.h"
 
 #define CONVSMITH_KERNEL_HEADERS

@@ -66,8 +66,9 @@ def optimize(
         images: Images as the model takes them, (N, C, ...), or a pair of those and N class
             numbers: outputs are compared on all of them, right answers counted. None: random.
         max_drop: Accuracy that may be lost, 0 to 1. Recorded; every rule so far is exact.
-        math: "fast" admits kernels that multiply less and round a little more (Winograd), where
-            their measured error is within 1e-5 of float64; "strict" sums directly everywhere.
+        math: "fast" admits kernels that multiply less and round a little more (Winograd,
+            Strassen), where their measured error is within 1e-5 of float64; "strict" sums directly
+            everywhere.
         seed: Of the random inputs.
         kwargs: Keyword inputs.
         batch_size: Images per run.

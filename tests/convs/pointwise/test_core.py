@@ -239,7 +239,9 @@ def test_nothing_is_read_beyond_the_last_page(between_guards: Tensor) -> None:
 GOOD = [0, 0, 0, 0, 0, 0, 4, 5, 1, 3, 3, 36, 1, 0, 12, 4, 0]
 
 
-@pytest.mark.parametrize("kernel", ["pointwise_channels_last", "pointwise_contiguous"])
+@pytest.mark.parametrize(
+    "kernel", ["pointwise_channels_last", "pointwise_strassen", "pointwise_contiguous"]
+)
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
@@ -261,11 +263,12 @@ def test_bad_sizes_are_refused_by_value(
         native.run(kernel, *integers)
 
 
-def test_channels_apart_are_refused_as_channels_last() -> None:
+@pytest.mark.parametrize("kernel", ["pointwise_channels_last", "pointwise_strassen"])
+def test_channels_apart_are_refused_as_channels_last(kernel: str) -> None:
     integers = list(GOOD)
     integers[12] = 2
-    with pytest.raises(NativeError, match="pointwise_channels_last refused"):
-        native.run("pointwise_channels_last", *integers)
+    with pytest.raises(NativeError, match=f"{kernel} refused"):
+        native.run(kernel, *integers)
 
 
 def test_an_unknown_activation_is_refused() -> None:

@@ -15,9 +15,10 @@ from convsmith.native.chains import Chain, ChainKernel, Stage, chain_kernels
 assert convsmith.convs  # its import registers the kernels
 KERNELS = chain_kernels()
 TAILS = (1, 3, 7, 15, 16, 17, 31, 33)
-# F(2x2) halves and quarters whole numbers, which float32 does without rounding; pairs add them.
+# F(2x2) halves and quarters whole numbers, which float32 does without rounding; pairs and
+# Strassen's products add them.
 EXACT = {name for name, kernel in KERNELS.items() if kernel.is_direct} | {
-    *("winograd_2x2", "winograd_pairs")
+    *("winograd_2x2", "winograd_pairs", "pointwise_strassen", "separable_strassen")
 }
 ACTIVATION = {
     "none": lambda t: t,
@@ -116,6 +117,7 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
         yield Chain((twice,)), (2, channels, 6, 11)
     yield Chain((convolution(24, 48, 3, padding=1, groups=24),), has_residual=True), (2, 24, 9, 31)
     yield from small_groups()
+    yield from many_channels()
     for activation in ACTIVATION:
         yield Chain((convolution(20, 20, 1, activation=activation),)), (1, 20, 4, 4)
         yield Chain((convolution(20, 20, 3, activation=activation),)), (1, 20, 4, 4)
@@ -166,6 +168,24 @@ def small_groups() -> Iterator[tuple[Chain, tuple[int, ...]]]:
         yield Chain((some,), has_residual=True), (2, 40, 8, 17)
     yield Chain((convolution(32, 32, 3, padding=1, groups=8),)), (1, 32, 40, 61)
     yield Chain((convolution(8, 8, (3, 40), padding=20, groups=2),)), (1, 8, 5, 200)
+
+
+def many_channels() -> Iterator[tuple[Chain, tuple[int, ...]]]:
+    """Halves, pairs of panels and pairs of pixels that come out even, and those that do not."""
+    sizes = ((64, 64), (65, 97), (70, 128), (80, 160), (96, 64), (129, 66), (133, 200))
+    for (inputs, outputs), size in product(sizes, ((4, 7), (5, 9))):
+        mixing = convolution(inputs, outputs, 1, activation="relu6")
+        yield Chain((mixing,), has_residual=True), (2, inputs, *size)
+        deep = convolution(inputs, inputs, 3, padding=1, groups=inputs, activation="relu")
+        yield Chain((deep, mixing), has_residual=True), (2, inputs, *size)
+    for inputs, outputs in ((1030, 64), (531, 330)):  # depth in blocks; panels that pass one by one
+        yield Chain((convolution(inputs, outputs, 1, activation="silu"),)), (1, inputs, 7, 11)
+        deep = convolution(inputs, inputs, 3, stride=2, padding=1, groups=inputs)
+        mixing = convolution(inputs, outputs, 1)
+        yield Chain((deep, mixing), has_residual=True), (1, inputs, 11, 9)
+    yield Chain((convolution(64, 64, 1, stride=2),), has_residual=True), (3, 64, 11, 13)
+    yield Chain((convolution(64, 64, 1),)), (0, 64, 7, 7)
+    yield Chain((convolution(64, 130, 1),), has_residual=True), (1, 64, 33, 31)
 
 
 def fits(chain: Chain, shape: tuple[int, ...]) -> bool:

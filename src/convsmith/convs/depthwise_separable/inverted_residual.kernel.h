@@ -46,11 +46,8 @@ struct Expansion {
       const Output output{
           to + first * a.pitch(), a.pitch(), nullptr,
           args.expand_bias,       nullptr,   static_cast<Activation>(args.expand_activation)};
-      for_depth_blocks(args.in_channels, [&](const DepthBlock& block) {
-        multiply_block(
-            num_pixels, [&](std::int64_t p) { return rows[p] + block.begin; }, a.c,
-            args.expand_weights + block.begin * kPanel, args.in_channels * kPanel, block, output);
-      });
+      const DirectProduct product(args.in_channels, a.c, args.expand_weights);
+      product.multiply(num_pixels, [&](std::int64_t p) { return rows[p]; }, output);
     }
   }
 
@@ -80,10 +77,10 @@ inline Status inverted_residual(const InvertedResidualArgs& args) {
 
   const Expansion expansion{args};
   const SeparableStrips strips(a, true, args.num_threads);
-  return run_separable(a, strips, args.num_threads,
-                       [&](const SeparableStrip& strip, float* memory) {
-                         const RowRing ring = strip.ring(strips, memory);
-                         expansion.fill(strip, ring, memory);
-                         return ring;
-                       });
+  return run_separable<DirectProduct>(a, strips, args.num_threads,
+                                      [&](const SeparableStrip& strip, float* memory) {
+                                        const RowRing ring = strip.ring(strips, memory);
+                                        expansion.fill(strip, ring, memory);
+                                        return ring;
+                                      });
 }

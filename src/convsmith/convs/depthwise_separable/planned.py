@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernels that compute whole blocks, as a planner may choose them.
 
-separable            depthwise, pointwise
-inverted_residual    pointwise, depthwise, pointwise
+separable, separable_strassen    depthwise, pointwise
+inverted_residual                pointwise, depthwise, pointwise
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from convsmith.geometry import Geometry
 from convsmith.native.chains import Chain, ChainKernel, register_kernel
 from convsmith.native.epilogue import activation_number
 from convsmith.native.packed import pack_panels
+from convsmith.native.strassen import strassen_may_pay
 
 Ints = tuple[int, ...]
 
@@ -35,6 +36,12 @@ def _is_pointwise(geometry: Geometry) -> bool:
 def _is_separable(chain: Chain, shape: Ints) -> bool:
     g = chain.geometries
     return len(g) == 2 and _is_depthwise(g[0]) and _is_pointwise(g[1])
+
+
+def _serves_strassen(chain: Chain, shape: Ints) -> bool:
+    return _is_separable(chain, shape) and strassen_may_pay(
+        chain.geometries[1], chain.output_shape(shape)
+    )
 
 
 def _is_inverted_residual(chain: Chain, shape: Ints) -> bool:
@@ -86,6 +93,17 @@ register_kernel(
         integers=_separable_integers,
         takes_any_strides=False,
         preference=lambda chain, shape: 2,
+    )
+)
+register_kernel(
+    ChainKernel(
+        name="separable_strassen",
+        function="separable_strassen",
+        serves=_serves_strassen,
+        pack=_pack,
+        integers=_separable_integers,
+        takes_any_strides=False,
+        is_direct=False,
     )
 )
 register_kernel(

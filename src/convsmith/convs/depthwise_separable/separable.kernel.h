@@ -8,7 +8,8 @@
 // scratch as the rows that the product of gemm.h reads, and all output channels are made of them
 // while they are in the second cache. Each number of t is computed once.
 //
-// Bit for bit the two kernels one after the other: both sum in the same order.
+// Bit for bit the two kernels one after the other: both sum in the same order. separable_strassen
+// makes seven of the product's multiplications for eight (see strassen.h).
 //
 // Bound by the multiply-adds of the product; the depthwise part, by loads.
 #include "convs/depthwise_separable/depthwise_rows.kernel.h"
@@ -67,9 +68,17 @@ struct ReadRange {
   std::int64_t size() const { return end - begin; }
 };
 
-// Scratch of one strip, with the ring of rows that it reads if there is one: a part of the second
-// cache.
-constexpr std::int64_t kSeparableFloats = 98304;
+// How large a strip may be: pixels, and floats of its scratch with the ring of rows that it reads
+// if there is one.
+struct StripLimits {
+  std::int64_t pixels, floats;
+};
+
+// A part of the second cache.
+constexpr StripLimits kSmallStrips{kStripRows, 98304};
+
+// Sums of panels are made once for each strip.
+constexpr StripLimits kStrassenStrips{kStrassenRows, 131072};
 
 // How the images are cut: into strips of columns, and these into strips of rows, which follow each
 // other.
@@ -79,11 +88,12 @@ struct SeparableStrips {
   std::int64_t rows, columns;  // of outputs
   std::int64_t down, across;   // strips of one image
 
-  SeparableStrips(const SeparableStages& a, bool has_ring, std::int64_t num_threads)
+  SeparableStrips(const SeparableStages& a, bool has_ring, std::int64_t num_threads,
+                  const StripLimits& most = kSmallStrips)
       : a(a), has_ring(has_ring), columns(a.out_w) {
-    rows = std::min(std::max<std::int64_t>(kStripRows / a.out_w / 2 * 2, 2), a.out_h);
-    while (floats() > kSeparableFloats && rows > 2) rows = (rows - 1) / 2 * 2;
-    while (floats() > kSeparableFloats && columns > kStripRows) columns = divide_up(columns, 2);
+    rows = std::min(std::max<std::int64_t>(most.pixels / a.out_w / 2 * 2, 2), a.out_h);
+    while (floats() > most.floats && rows > 2) rows = (rows - 1) / 2 * 2;
+    while (floats() > most.floats && columns > most.pixels) columns = divide_up(columns, 2);
     across = divide_up(a.out_w, columns);
     // As many for each thread, and of nearly the same size.
     const std::int64_t wanted = divide_up(a.n * across * divide_up(a.out_h, rows), num_threads);
@@ -131,33 +141,30 @@ struct SeparableStrip {
   }
 };
 
-// Pixels of scratch by all output channels.
-inline void mix_channels(const SeparableStages& a, const float* pixels, std::int64_t count,
-                         const Output& output) {
-  for_depth_blocks(a.c, [&](const DepthBlock& block) {
-    multiply_block(
-        count, [&](std::int64_t p) { return pixels + p * a.pitch() + block.begin; }, a.out_channels,
-        a.pointwise_weights + block.begin * kPanel, a.c * kPanel, block, output);
-  });
-}
-
 // rows_of(strip, ring) returns the rows that the strip reads, where they lie or written to the
-// ring.
-template <class RowsOf>
+// ring. Product is that of gemm.h or strassen.h.
+template <class Product, class RowsOf>
 Status run_separable(const SeparableStages& a, const SeparableStrips& strips,
                      std::int64_t num_threads, const RowsOf& rows_of) {
   const Output output{a.y,    a.out_channels, nullptr,
                       a.bias, a.residual,     static_cast<Activation>(a.activation)};
+  const std::int64_t most_pixels = strips.rows * strips.columns;
   std::atomic<bool> have_memory = true;
   const auto run = [&](std::int64_t begin, std::int64_t end) {
-    const Scratch scratch(strips.floats());
+    const Scratch scratch(strips.floats() + Product::floats(a.c, a.out_channels, most_pixels));
     if (!scratch.floats()) {
       have_memory = false;
       return;
     }
     float* const bias = scratch.floats();  // of whole blocks
     float* const mixed_from = bias + a.pitch();
-    float* const ring = mixed_from + strips.rows * strips.columns * a.pitch();
+    float* const ring = mixed_from + most_pixels * a.pitch();
+    const Product product(a.c, a.out_channels, a.pointwise_weights,
+                          scratch.floats() + strips.floats());
+    // Pixels of scratch by all output channels.
+    const auto mix_channels = [&](const float* pixels, std::int64_t count, const Output& to) {
+      product.multiply(count, [&](std::int64_t p) { return pixels + p * a.pitch(); }, to);
+    };
     std::fill(bias, bias + a.pitch(), 0.0f);
     if (a.depthwise_bias) std::copy_n(a.depthwise_bias, a.c, bias);
     // Lanes beyond the last channel, which nobody writes.
@@ -180,11 +187,11 @@ Status run_separable(const SeparableStages& a, const SeparableStrips& strips,
       filter_rows(filter, rows_of(s, ring), s.i, s.rows, s.j, s.columns, mixed_from, a.pitch());
       const std::int64_t pixel = (s.n * a.out_h + s.i) * a.out_w + s.j;
       if (s.columns == a.out_w) {
-        mix_channels(a, mixed_from, s.rows * s.columns, output.at(pixel, 0));
+        mix_channels(mixed_from, s.rows * s.columns, output.at(pixel, 0));
         continue;
       }
       for (std::int64_t r = 0; r < s.rows; ++r)
-        mix_channels(a, mixed_from + r * s.columns * a.pitch(), s.columns,
+        mix_channels(mixed_from + r * s.columns * a.pitch(), s.columns,
                      output.at(pixel + r * a.out_w, 0));
     }
   };
@@ -201,20 +208,21 @@ struct SeparableArgs {
   std::int64_t num_threads;
 };
 
-inline Status separable(const SeparableArgs& args) {
+template <class Product>
+Status separable_by(const SeparableArgs& args, const StripLimits& most) {
   const SeparableStages& a = args.stages;
   if (const Status status = check(a); status != Status::ok) return status;
   if (a.n * a.out_h * a.out_w * a.out_channels == 0) return Status::ok;
 
   // Whole blocks of channels are read in place; others are copied first.
-  if (a.c % kLanes == 0)
-    return run_separable(
-        a, {a, false, args.num_threads}, args.num_threads,
-        [&](const SeparableStrip& strip, float*) -> RowRing {
+  const bool has_ring = a.c % kLanes != 0;
+  const SeparableStrips strips(a, has_ring, args.num_threads, most);
+  if (!has_ring)
+    return run_separable<Product>(
+        a, strips, args.num_threads, [&](const SeparableStrip& strip, float*) -> RowRing {
           return {args.x + strip.n * args.stride_n, a.h, args.stride_y, 0, a.w, args.stride_x};
         });
-  const SeparableStrips strips(a, true, args.num_threads);
-  return run_separable(
+  return run_separable<Product>(
       a, strips, args.num_threads, [&](const SeparableStrip& strip, float* memory) {
         const RowRing ring = strip.ring(strips, memory);
         for (std::int64_t row = strip.first_new_row; row < strip.reads_h.end; ++row)
@@ -224,4 +232,11 @@ inline Status separable(const SeparableArgs& args) {
                         a.c, memory + ring.offset(row) + column * ring.column_pitch);
         return ring;
       });
+}
+
+inline Status separable(const SeparableArgs& args) {
+  return separable_by<DirectProduct>(args, kSmallStrips);
+}
+inline Status separable_strassen(const SeparableArgs& args) {
+  return separable_by<StrassenProduct>(args, kStrassenStrips);
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pointwise kernel as a planner may choose it."""
+"""The pointwise kernels as a planner may choose them."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from convsmith.native.chains import Chain, ChainKernel, register_kernel
 from convsmith.native.epilogue import activation_number
 from convsmith.native.packed import pack_panels
+from convsmith.native.strassen import strassen_may_pay
 
 
 def _serves(chain: Chain, shape: tuple[int, ...]) -> bool:
@@ -38,6 +39,23 @@ def _integers(chain: Chain, shape: tuple[int, ...], strides: tuple[int, ...]) ->
     )
 
 
+def _serves_strassen(chain: Chain, shape: tuple[int, ...]) -> bool:
+    return _serves(chain, shape) and strassen_may_pay(
+        chain.stages[0].geometry, chain.output_shape(shape)
+    )
+
+
+register_kernel(
+    ChainKernel(
+        name="pointwise_strassen",
+        function="pointwise_strassen",
+        serves=_serves_strassen,
+        pack=_pack,
+        integers=_integers,
+        takes_any_strides=False,
+        is_direct=False,
+    )
+)
 register_kernel(
     ChainKernel(
         name="pointwise",

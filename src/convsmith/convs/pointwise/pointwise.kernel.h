@@ -14,6 +14,7 @@
 //                                                                   strip by strip, into 128 KB
 //
 // Bound by the multiply-adds from some 32 channels on both sides; below, by memory.
+// pointwise_strassen makes seven of them for eight (see strassen.h), and rounds more.
 
 struct PointwiseArgs {
   const float* x;
@@ -90,7 +91,6 @@ inline Status pointwise_channels_last(const PointwiseArgs& a) {
 
   const Output output{a.y,    a.out_channels, nullptr,
                       a.bias, a.residual,     static_cast<Activation>(a.activation)};
-  const std::int64_t panel_pitch = a.channels * kPanel;
   const Pieces strips(pixels, kTileRows, kStripRows, a.num_threads);
   // Few pixels leave threads without a strip: the output channels are shared out, too.
   const Pieces groups(a.out_channels, kPanel, a.out_channels,
@@ -104,17 +104,63 @@ inline Status pointwise_channels_last(const PointwiseArgs& a) {
       const float* rows[kStripRows];
       PixelWalk walk(a, first);
       for (std::int64_t r = 0; r < count; ++r) rows[r] = a.x + walk.next();
-      for_depth_blocks(a.channels, [&](const DepthBlock& block) {
-        multiply_block(
-            count, [&](std::int64_t r) { return rows[r] + block.begin; }, num_channels,
-            a.weight + channel / kPanel * panel_pitch + block.begin * kPanel, panel_pitch, block,
-            output.at(first, channel));
-      });
+      const DirectProduct product(a.channels, num_channels, a.weight + channel * a.channels);
+      product.multiply(count, [&](std::int64_t r) { return rows[r]; }, output.at(first, channel));
     }
   };
   parallel_for(strips.number * groups.number, strips.size * groups.size * a.channels, a.num_threads,
                run);
   return Status::ok;
+}
+
+// Channels last, too. Strips are of one image each: what is wrong in one stays out of the others.
+inline Status pointwise_strassen(const PointwiseArgs& a) {
+  if (const Status status = check(a); status != Status::ok) return status;
+  if (a.stride_c != 1) return Status::bad_sizes;
+  const std::int64_t pixels = a.depth * a.height * a.width;  // of one image
+  if (a.n * pixels == 0 || a.out_channels == 0) return Status::ok;
+
+  const Output output{a.y,    a.out_channels, nullptr,
+                      a.bias, a.residual,     static_cast<Activation>(a.activation)};
+  // As many strips for each thread. Where they are fewer, the output channels are shared out, too,
+  // before strips are made shorter: the sums of panels must not be made for too few pixels.
+  const std::int64_t least_strips = a.n * divide_up(pixels, kStrassenRows);
+  const std::int64_t most_groups = std::max<std::int64_t>(a.out_channels / (2 * kPanel), 1);
+  const std::int64_t wanted = least_strips < a.num_threads
+                                  ? divide_up(a.num_threads, most_groups)
+                                  : divide_up(least_strips, a.num_threads) * a.num_threads;
+  const Pieces strips(pixels, 2 * kTileRows, kStrassenRows, divide_up(wanted, a.n));
+  const std::int64_t num_strips = a.n * strips.number;
+  const Pieces groups(a.out_channels, 2 * kPanel, a.out_channels,
+                      divide_up(a.num_threads, num_strips));
+  std::atomic<bool> have_memory = true;
+  const auto run = [&](std::int64_t begin, std::int64_t end) {
+    const Scratch scratch(StrassenProduct::floats(a.channels, groups.size, strips.size));
+    if (!scratch.floats()) {
+      have_memory = false;
+      return;
+    }
+    for (std::int64_t item = begin; item < end;) {
+      const std::int64_t channel = item / num_strips * groups.size;
+      const StrassenProduct product(a.channels, std::min(groups.size, a.out_channels - channel),
+                                    a.weight + channel * a.channels, scratch.floats());
+      const std::int64_t group_end = std::min((item / num_strips + 1) * num_strips, end);
+      for (; item < group_end; ++item) {
+        const std::int64_t image = item % num_strips / strips.number;
+        const std::int64_t first = item % strips.number * strips.size;
+        const std::int64_t count = std::min(strips.size, pixels - first);
+        const float* rows[kStrassenRows];
+        PixelWalk walk(a, image * pixels + first);
+        for (std::int64_t r = 0; r < count; ++r) rows[r] = a.x + walk.next();
+        product.multiply(
+            count, [&](std::int64_t r) { return rows[r]; },
+            output.at(image * pixels + first, channel));
+      }
+    }
+  };
+  parallel_for(num_strips * groups.number, strips.size * groups.size * a.channels, a.num_threads,
+               run);
+  return have_memory ? Status::ok : Status::no_memory;
 }
 
 // Pixels that are packed together: eight panels of kDepthBlock, 128 KB.

@@ -15,10 +15,16 @@ from convsmith.native.chains import Chain, ChainKernel, Stage, chain_kernels
 assert convsmith.convs  # its import registers the kernels
 KERNELS = chain_kernels()
 TAILS = (1, 3, 7, 15, 16, 17, 31, 33)
-# F(2x2) halves and quarters whole numbers, which float32 does without rounding; pairs and
-# Strassen's products add them.
+# F(2x2) halves and quarters whole numbers, which float32 does without rounding; pairs,
+# halves and Strassen's products add them.
 EXACT = {name for name, kernel in KERNELS.items() if kernel.is_direct} | {
-    *("winograd_2x2", "winograd_pairs", "pointwise_strassen", "separable_strassen")
+    *(
+        "winograd_2x2",
+        "winograd_pairs",
+        "depthwise_halves",
+        "pointwise_strassen",
+        "separable_strassen",
+    )
 }
 ACTIVATION = {
     "none": lambda t: t,
@@ -112,6 +118,7 @@ def chains() -> Iterator[tuple[Chain, tuple[int, ...]]]:
         )
         yield Chain((pairs,), has_residual=True), (2, channels, *size)
     yield from large_depthwise()
+    yield from depthwise_over_the_image()
     for channels, stride in product((17, 32), (1, 2)):
         twice = convolution(channels, 2 * channels, 3, stride=stride, padding=1, groups=channels)
         yield Chain((twice,)), (2, channels, 6, 11)
@@ -136,6 +143,24 @@ def large_depthwise() -> Iterator[tuple[Chain, tuple[int, ...]]]:
     yield Chain((convolution(2, 2, 15, groups=2),)), (1, 2, 16, 140)
     yield Chain((convolution(2, 2, (1, 9), padding=4, groups=2),)), (1, 2, 3, 61)
     yield Chain((convolution(1, 1, 16, padding=8),)), (1, 1, 200, 70)
+
+
+def depthwise_over_the_image() -> Iterator[tuple[Chain, tuple[int, ...]]]:
+    """Kernels that cover the image from each of its pixels, and those that just do not."""
+    for channels, height in product(TAILS, (8, 7)):
+        wide = convolution(channels, channels, 15, padding=7, groups=channels, activation="relu")
+        yield Chain((wide,), has_residual=True), (2, channels, height, 8)
+    for size in range(1, 17):
+        for padding in (size - 1, size + 1):
+            around = ((9, 8 - size % 2), (padding, padding))
+            kernel = (18 - size % 2, 2 * padding + 1)
+            options = {"padding": around, "groups": 5, "activation": "silu"}
+            yield Chain((convolution(5, 5, kernel, **options),)), (1, 5, 8, size)
+    twice = convolution(7, 14, 13, padding=6, groups=7)
+    yield Chain((twice,), has_residual=True), (2, 7, 6, 7)
+    yield Chain((convolution(17, 17, 27, padding=13, groups=17),)), (1, 17, 14, 14)
+    short = convolution(3, 3, (11, 13), padding=((5, 5), (6, 6)), groups=3)
+    yield Chain((short,)), (1, 3, 8, 7)  # from the first row the last is out of reach
 
 
 def small_groups() -> Iterator[tuple[Chain, tuple[int, ...]]]:

@@ -60,14 +60,37 @@ inline Status check(const DepthwiseConv2dArgs& a) {
   return fits ? Status::ok : Status::overflow;
 }
 
+// Whether every output's window covers the image, whose rows fit the tiles that rely on it.
+inline bool covers_the_image(const DepthwiseConv2dArgs& a) {
+  const auto covers = [](std::int64_t size, std::int64_t out, std::int64_t before,
+                         std::int64_t kernel) {
+    return size == out && size <= before + 1 && size <= kernel - before;
+  };
+  return a.stride_h == 1 && a.stride_w == 1 && a.dilation_h == 1 && a.dilation_w == 1 &&
+         a.kernel_h * a.kernel_w >= kManyTaps && a.w <= DepthwiseWholeRows::kMaxColumns &&
+         covers(a.h, a.out_h, a.top, a.kernel_h) && covers(a.w, a.out_w, a.left, a.kernel_w);
+}
+
 // Which outputs share a register tile: rows i and i + row_step, columns j, j + column_step, ...
 struct DepthwisePlan {
   DepthwiseTileKind tile;
   std::int64_t rows = 1, row_step = 1, column_step = 1;
   std::int64_t lower_taps = 0;
 
+  // Of rows half an image apart.
+  static DepthwisePlan of_halves(const DepthwiseConv2dArgs& a) {
+    DepthwisePlan plan(tile_kind<DepthwiseHalves>());
+    plan.rows = 2;
+    plan.row_step = plan.lower_taps = a.h / 2;
+    return plan;
+  }
+
+  explicit DepthwisePlan(DepthwiseTileKind tile) : tile(tile) {}
+
   explicit DepthwisePlan(const DepthwiseConv2dArgs& a) : tile(choose(a)) {
-    if (tile.run == tile_kind<DepthwiseByTaps>().run) return;
+    if (tile.run == tile_kind<DepthwiseByTaps>().run ||
+        tile.run == tile_kind<DepthwiseWholeRows>().run)
+      return;
     column_step = a.stride_w == 1 ? a.dilation_w : 1;
     if (a.stride_h > 1 && a.dilation_h > 1) return;
     rows = 2;
@@ -80,6 +103,7 @@ struct DepthwisePlan {
       if (a.kernel_w == 3) return tile_kind<DepthwiseSliding<3, 1>>();
       if (a.kernel_w == 5) return tile_kind<DepthwiseSliding<5, 1>>();
       if (a.kernel_w == 7) return tile_kind<DepthwiseSliding<7, 1>>();
+      if (covers_the_image(a)) return tile_kind<DepthwiseWholeRows>();
       if (a.dilation_w == 1 && a.kernel_h * a.kernel_w >= kManyTaps &&
           a.w >= a.kernel_w + DepthwiseLarge::kMaxColumns)
         return tile_kind<DepthwiseLarge>();
@@ -116,7 +140,7 @@ struct DepthwisePlan {
 
 struct DepthwiseConv2d {
   const DepthwiseConv2dArgs& a;
-  const DepthwisePlan plan{a};
+  const DepthwisePlan plan;
   const DepthwiseTileKind tile_in_place = plan.in_place(a);
   const std::int64_t filters = a.c * a.multiplier;
   const std::int64_t taps = a.kernel_h * a.kernel_w;
@@ -342,9 +366,8 @@ inline void in_place(const DepthwiseConv2d& conv, std::int64_t blocks) {
                });
 }
 
-inline Status depthwise_conv2d(const DepthwiseConv2dArgs& a) {
-  if (const Status status = check(a); status != Status::ok) return status;
-  const DepthwiseConv2d conv{a};
+inline Status run_depthwise(const DepthwiseConv2dArgs& a, const DepthwisePlan& plan) {
+  const DepthwiseConv2d conv{a, plan};
   if (a.n * conv.filters * a.out_h * a.out_w == 0) return Status::ok;
 
   const std::int64_t blocks = conv.blocks_in_place();
@@ -364,6 +387,18 @@ inline Status depthwise_conv2d(const DepthwiseConv2dArgs& a) {
                    tiles.run(item, scratch.floats());
                });
   return have_memory ? Status::ok : Status::no_memory;
+}
+
+inline Status depthwise_conv2d(const DepthwiseConv2dArgs& a) {
+  if (const Status status = check(a); status != Status::ok) return status;
+  return run_depthwise(a, DepthwisePlan(a));
+}
+
+// Kernels that cover the image, by DepthwiseHalves where it has an even number of rows and fits.
+inline Status depthwise_halves(const DepthwiseConv2dArgs& a) {
+  if (const Status status = check(a); status != Status::ok) return status;
+  const bool is_halved = covers_the_image(a) && a.h % 2 == 0;
+  return run_depthwise(a, is_halved ? DepthwisePlan::of_halves(a) : DepthwisePlan(a));
 }
 
 // Weights in the order that this target's depthwise_conv2d reads them; zeros in the lanes beyond

@@ -330,7 +330,7 @@ Status run_depthwise_winograd(const DepthwiseConv2dArgs& a) {
   for (std::int64_t step : {a.stride_h, a.stride_w, a.dilation_h, a.dilation_w})
     if (step != 1) return Status::bad_sizes;
   if (a.n * a.c * a.out_h * a.out_w == 0) return Status::ok;
-  const DepthwiseWinograd<Rows, Columns> winograd{DepthwiseConv2d{a}};
+  const DepthwiseWinograd<Rows, Columns> winograd{DepthwiseConv2d{a, DepthwisePlan(a)}};
   std::atomic<bool> have_memory = true;
   parallel_for(winograd.count(), winograd.macs(), a.num_threads,
                [&](std::int64_t begin, std::int64_t end) {

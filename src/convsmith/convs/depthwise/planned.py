@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 
 from torch import Tensor
 
@@ -38,6 +39,25 @@ register_kernel(
 )
 
 
+# Wider maps do not fit the registers of any target; with fewer taps images are read in place.
+_WIDEST_HALVES, _LEAST_TAPS = 14, 65
+
+
+def _serves_halves(chain: Chain, shape: tuple[int, ...]) -> bool:
+    """Whether each output's window covers an image of an even number of rows."""
+    if not _serves_pieces((1, 1), chain, shape):
+        return False
+    geometry = chain.stages[0].geometry
+    axes = [axis for axis in geometry.axes(shape[2:]) if isinstance(axis, Axis)]
+    sizes = list(zip(shape[2:], chain.output_shape(shape)[2:], axes, strict=True))
+    return (
+        shape[2] % 2 == 0
+        and shape[3] <= _WIDEST_HALVES
+        and prod(geometry.kernel_size) >= _LEAST_TAPS
+        and all(n == out and n <= min(a.before + 1, a.kernel - a.before) for n, out, a in sizes)
+    )
+
+
 def _serves_pieces(least: tuple[int, int], chain: Chain, shape: tuple[int, ...]) -> bool:
     if not _serves(chain, shape):
         return False
@@ -48,6 +68,18 @@ def _serves_pieces(least: tuple[int, int], chain: Chain, shape: tuple[int, ...])
 
 def _pack_pieces(cuts_rows: bool, chain: Chain, weights: Sequence[Tensor]) -> list[Tensor]:
     return [core.pack_winograd(weights[0], cuts_rows)]
+
+
+register_kernel(
+    ChainKernel(
+        name="depthwise_halves",
+        function="depthwise_halves",
+        serves=_serves_halves,
+        pack=_pack,
+        integers=_integers,
+        is_direct=False,
+    )
+)
 
 
 # Smaller kernels win nothing: what turns the image would cost as much as their taps.

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory of one thread for the length of one call, aligned to the widest vector.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <utility>
+
+#include "kernel.h"
+#include "parallel.h"
 
 namespace convsmith {
 
@@ -45,5 +49,21 @@ class Scratch {
 
   Block block_;
 };
+
+// parallel_for, with so many floats for each thread: body(begin, end, floats).
+template <class Body>
+Status parallel_for_with_scratch(std::int64_t count, std::int64_t macs_per_item,
+                                 std::int64_t num_threads, std::int64_t num_floats,
+                                 const Body& body) {
+  std::atomic<bool> have_memory = true;
+  parallel_for(count, macs_per_item, num_threads, [&](std::int64_t begin, std::int64_t end) {
+    const Scratch scratch(num_floats);
+    if (scratch.floats() || num_floats == 0)
+      body(begin, end, scratch.floats());
+    else
+      have_memory = false;
+  });
+  return have_memory ? Status::ok : Status::no_memory;
+}
 
 }  // namespace convsmith

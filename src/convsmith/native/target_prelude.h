@@ -4,7 +4,6 @@
 // that copy for the whole program.
 #pragma once
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <limits>

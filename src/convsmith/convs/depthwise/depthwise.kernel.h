@@ -17,6 +17,7 @@
 // read in place. Small kernels are bound by the second cache and memory, large ones by loads.
 #include "convs/depthwise/depthwise_gather.kernel.h"
 #include "convs/depthwise/depthwise_tile.kernel.h"
+#include "convs/depthwise/depthwise_whole_map.kernel.h"
 
 struct DepthwiseConv2dArgs {
   const float* x;         // (n, c, h, w), strides below
@@ -375,18 +376,12 @@ inline Status run_depthwise(const DepthwiseConv2dArgs& a, const DepthwisePlan& p
   if (blocks * kLanes == conv.filters) return Status::ok;
 
   const DepthwiseTiles tiles{conv};
-  std::atomic<bool> have_memory = true;
-  parallel_for(tiles.count(), tiles.macs(), a.num_threads,
-               [&](std::int64_t begin, std::int64_t end) {
-                 const Scratch scratch(tiles.scratch_floats());
-                 if (!scratch.floats()) {
-                   have_memory = false;
-                   return;
-                 }
-                 for (std::int64_t item = begin; item < end; ++item)
-                   tiles.run(item, scratch.floats());
-               });
-  return have_memory ? Status::ok : Status::no_memory;
+  return parallel_for_with_scratch(tiles.count(), tiles.macs(), a.num_threads,
+                                   tiles.scratch_floats(),
+                                   [&](std::int64_t begin, std::int64_t end, float* scratch) {
+                                     for (std::int64_t item = begin; item < end; ++item)
+                                       tiles.run(item, scratch);
+                                   });
 }
 
 inline Status depthwise_conv2d(const DepthwiseConv2dArgs& a) {

@@ -331,18 +331,12 @@ Status run_depthwise_winograd(const DepthwiseConv2dArgs& a) {
     if (step != 1) return Status::bad_sizes;
   if (a.n * a.c * a.out_h * a.out_w == 0) return Status::ok;
   const DepthwiseWinograd<Rows, Columns> winograd{DepthwiseConv2d{a, DepthwisePlan(a)}};
-  std::atomic<bool> have_memory = true;
-  parallel_for(winograd.count(), winograd.macs(), a.num_threads,
-               [&](std::int64_t begin, std::int64_t end) {
-                 const Scratch scratch(winograd.room().floats());
-                 if (!scratch.floats()) {
-                   have_memory = false;
-                   return;
-                 }
-                 for (std::int64_t item = begin; item < end; ++item)
-                   winograd.run(item, scratch.floats());
-               });
-  return have_memory ? Status::ok : Status::no_memory;
+  return parallel_for_with_scratch(winograd.count(), winograd.macs(), a.num_threads,
+                                   winograd.room().floats(),
+                                   [&](std::int64_t begin, std::int64_t end, float* scratch) {
+                                     for (std::int64_t item = begin; item < end; ++item)
+                                       winograd.run(item, scratch);
+                                   });
 }
 
 inline Status depthwise_winograd_1x4(const DepthwiseConv2dArgs& a) {

@@ -149,18 +149,11 @@ Status run_separable(const SeparableStages& a, const SeparableStrips& strips,
   const Output output{a.y,    a.out_channels, nullptr,
                       a.bias, a.residual,     static_cast<Activation>(a.activation)};
   const std::int64_t most_pixels = strips.rows * strips.columns;
-  std::atomic<bool> have_memory = true;
-  const auto run = [&](std::int64_t begin, std::int64_t end) {
-    const Scratch scratch(strips.floats() + Product::floats(a.c, a.out_channels, most_pixels));
-    if (!scratch.floats()) {
-      have_memory = false;
-      return;
-    }
-    float* const bias = scratch.floats();  // of whole blocks
+  const auto run = [&](std::int64_t begin, std::int64_t end, float* scratch) {
+    float* const bias = scratch;  // of whole blocks
     float* const mixed_from = bias + a.pitch();
     float* const ring = mixed_from + most_pixels * a.pitch();
-    const Product product(a.c, a.out_channels, a.pointwise_weights,
-                          scratch.floats() + strips.floats());
+    const Product product(a.c, a.out_channels, a.pointwise_weights, scratch + strips.floats());
     // Pixels of scratch by all output channels.
     const auto mix_channels = [&](const float* pixels, std::int64_t count, const Output& to) {
       product.multiply(count, [&](std::int64_t p) { return pixels + p * a.pitch(); }, to);
@@ -195,10 +188,9 @@ Status run_separable(const SeparableStages& a, const SeparableStrips& strips,
                      output.at(pixel + r * a.out_w, 0));
     }
   };
-  parallel_for(strips.number(),
-               strips.rows * strips.columns * a.c * (a.kernel_h * a.kernel_w + a.out_channels),
-               num_threads, run);
-  return have_memory ? Status::ok : Status::no_memory;
+  return parallel_for_with_scratch(
+      strips.number(), most_pixels * a.c * (a.kernel_h * a.kernel_w + a.out_channels), num_threads,
+      strips.floats() + Product::floats(a.c, a.out_channels, most_pixels), run);
 }
 
 struct SeparableArgs {

@@ -245,17 +245,12 @@ struct GroupedConv2d {
   Status run() const {
     if (first_block > 0) run_in_place();
     if (blocks == 0) return Status::ok;
-    std::atomic<bool> have_memory = true;
-    parallel_for(items(), bands.size * a.out_w * block_weights, a.num_threads,
-                 [&](std::int64_t begin, std::int64_t end) {
-                   const Scratch scratch(made_rows() * row_floats);
-                   if (!scratch.floats()) {
-                     have_memory = false;
-                     return;
-                   }
-                   for (std::int64_t item = begin; item < end; ++item) run(item, scratch.floats());
-                 });
-    return have_memory ? Status::ok : Status::no_memory;
+    return parallel_for_with_scratch(items(), bands.size * a.out_w * block_weights, a.num_threads,
+                                     made_rows() * row_floats,
+                                     [&](std::int64_t begin, std::int64_t end, float* scratch) {
+                                       for (std::int64_t item = begin; item < end; ++item)
+                                         run(item, scratch);
+                                     });
   }
 };
 

@@ -229,14 +229,8 @@ inline Status involution2d(const Involution2dArgs& a) {
   if (a.n * a.c * a.out_h * a.out_w == 0) return Status::ok;
 
   const InvolutionMap map{a};
-  std::atomic<bool> have_memory = true;
-  const auto run = [&](std::int64_t begin, std::int64_t end) {
-    const Scratch scratch(InvolutionPass::scratch_floats(map));
-    if (!scratch.floats()) {
-      have_memory = false;
-      return;
-    }
-    InvolutionPass pass(map, scratch.floats());
+  const auto run = [&](std::int64_t begin, std::int64_t end, float* scratch) {
+    InvolutionPass pass(map, scratch);
     while (begin < end) {
       const std::int64_t group = begin / map.vectors, first = group * map.vectors;
       const std::int64_t last = std::min(end, first + map.vectors);
@@ -244,6 +238,6 @@ inline Status involution2d(const Involution2dArgs& a) {
       begin = last;
     }
   };
-  parallel_for(a.n * a.groups * map.vectors, map.channels * map.taps * kLanes, a.num_threads, run);
-  return have_memory ? Status::ok : Status::no_memory;
+  return parallel_for_with_scratch(a.n * a.groups * map.vectors, map.channels * map.taps * kLanes,
+                                   a.num_threads, InvolutionPass::scratch_floats(map), run);
 }

@@ -133,17 +133,11 @@ inline Status pointwise_strassen(const PointwiseArgs& a) {
   const std::int64_t num_strips = a.n * strips.number;
   const Pieces groups(a.out_channels, 2 * kPanel, a.out_channels,
                       divide_up(a.num_threads, num_strips));
-  std::atomic<bool> have_memory = true;
-  const auto run = [&](std::int64_t begin, std::int64_t end) {
-    const Scratch scratch(StrassenProduct::floats(a.channels, groups.size, strips.size));
-    if (!scratch.floats()) {
-      have_memory = false;
-      return;
-    }
+  const auto run = [&](std::int64_t begin, std::int64_t end, float* scratch) {
     for (std::int64_t item = begin; item < end;) {
       const std::int64_t channel = item / num_strips * groups.size;
       const StrassenProduct product(a.channels, std::min(groups.size, a.out_channels - channel),
-                                    a.weight + channel * a.channels, scratch.floats());
+                                    a.weight + channel * a.channels, scratch);
       const std::int64_t group_end = std::min((item / num_strips + 1) * num_strips, end);
       for (; item < group_end; ++item) {
         const std::int64_t image = item % num_strips / strips.number;
@@ -158,9 +152,9 @@ inline Status pointwise_strassen(const PointwiseArgs& a) {
       }
     }
   };
-  parallel_for(num_strips * groups.number, strips.size * groups.size * a.channels, a.num_threads,
-               run);
-  return have_memory ? Status::ok : Status::no_memory;
+  return parallel_for_with_scratch(
+      num_strips * groups.number, strips.size * groups.size * a.channels, a.num_threads,
+      StrassenProduct::floats(a.channels, groups.size, strips.size), run);
 }
 
 // Pixels that are packed together: eight panels of kDepthBlock, 128 KB.

@@ -256,16 +256,10 @@ inline Status direct_conv2d(const DirectConv2dArgs& a) {
   if (a.n * a.out_h * a.out_w == 0) return Status::ok;
 
   const DirectConv2d conv{a};
-  std::atomic<bool> have_memory = true;
-  parallel_for(conv.items(), conv.macs_of_an_item(), a.num_threads,
-               [&](std::int64_t begin, std::int64_t end) {
-                 const Scratch scratch(conv.scratch_floats());
-                 if (!scratch.floats() && !conv.in_place) {
-                   have_memory = false;
-                   return;
-                 }
-                 for (std::int64_t item = begin; item < end; ++item)
-                   conv.run(item, scratch.floats());
-               });
-  return have_memory ? Status::ok : Status::no_memory;
+  return parallel_for_with_scratch(conv.items(), conv.macs_of_an_item(), a.num_threads,
+                                   conv.scratch_floats(),
+                                   [&](std::int64_t begin, std::int64_t end, float* scratch) {
+                                     for (std::int64_t item = begin; item < end; ++item)
+                                       conv.run(item, scratch);
+                                   });
 }

@@ -284,22 +284,15 @@ struct WinogradTiles {
     const std::int64_t group = divide_up(panels, wanted) * kPanel;
     const std::int64_t groups = divide_up(a.out_channels, group);
 
-    std::atomic<bool> have_memory = true;
-    parallel_for(blocks * groups, kPositions * block_tiles * a.channels * group, a.num_threads,
-                 [&](std::int64_t begin, std::int64_t end) {
-                   const Scratch scratch(floats(block_tiles));
-                   if (!scratch.floats()) {
-                     have_memory = false;
-                     return;
-                   }
-                   for (std::int64_t i = begin; i < end; ++i) {
-                     const std::int64_t first = i / groups * block_tiles,
-                                        channel = i % groups * group;
-                     body(WinogradItem{first, std::min(block_tiles, tiles - first), channel,
-                                       std::min(channel + group, a.out_channels)},
-                          scratch.floats());
-                   }
-                 });
-    return have_memory ? Status::ok : Status::no_memory;
+    return parallel_for_with_scratch(
+        blocks * groups, kPositions * block_tiles * a.channels * group, a.num_threads,
+        floats(block_tiles), [&](std::int64_t begin, std::int64_t end, float* scratch) {
+          for (std::int64_t i = begin; i < end; ++i) {
+            const std::int64_t first = i / groups * block_tiles, channel = i % groups * group;
+            body(WinogradItem{first, std::min(block_tiles, tiles - first), channel,
+                              std::min(channel + group, a.out_channels)},
+                 scratch);
+          }
+        });
   }
 };

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from convsmith import native
-from convsmith.native.chains import Chain, ChainKernel
+from convsmith.native.chains import Chain, ChainKernel, Stage
 
 from .chain_cases import EXACT, KERNELS, convolution, expected, weights_of, whole_numbers
 
@@ -32,15 +32,28 @@ CHANNELS, SIDE = 16, 128
 FLOATS = CHANNELS * SIDE * SIDE
 IMAGES = 2**31 // FLOATS + 1
 
-POINTWISE = convolution(CHANNELS, CHANNELS, 1)
-DEPTHWISE = convolution(CHANNELS, CHANNELS, 1, groups=CHANNELS)
-CHAINS = [
-    Chain((POINTWISE,)),
-    Chain((DEPTHWISE,)),
-    Chain((DEPTHWISE, POINTWISE)),
-    Chain((POINTWISE, DEPTHWISE, POINTWISE)),
-    Chain((convolution(CHANNELS, CHANNELS, 1, groups=CHANNELS // 2),)),
-    Chain((convolution(CHANNELS, CHANNELS, 3, padding=1),)),
+
+def pointwise(channels: int) -> Stage:
+    return convolution(channels, channels, 1)
+
+
+def depthwise(channels: int, kernel: int) -> Stage:
+    return convolution(channels, channels, kernel, padding=kernel // 2, groups=channels)
+
+
+# Chains, and the channels and the side of their images, which have FLOATS numbers all of them.
+CASES = [
+    (Chain((pointwise(16),)), 16, 128),
+    (Chain((pointwise(64),)), 64, 64),
+    (Chain((depthwise(16, 1),)), 16, 128),
+    (Chain((depthwise(16, 13),)), 16, 128),
+    (Chain((depthwise(4096, 15),)), 4096, 8),
+    (Chain((depthwise(16, 1), pointwise(16))), 16, 128),
+    (Chain((depthwise(64, 1), pointwise(64))), 64, 64),
+    (Chain((pointwise(16), depthwise(16, 1), pointwise(16))), 16, 128),
+    (Chain((convolution(16, 16, 1, groups=8),)), 16, 128),
+    (Chain((convolution(16, 16, 3, padding=1),)), 16, 128),
+    (Chain((convolution(16, 16, 3, padding=64, dilation=64),)), 16, 128),
 ]
 
 
@@ -52,7 +65,7 @@ def _mmap() -> Callable[..., Any]:
 
 
 class Repeated:
-    """A batch of equal images at consecutive addresses; `image` and `last` are its memory."""
+    """A batch of equal images at consecutive addresses; `images` are the first and the last."""
 
     def __init__(self) -> None:
         size, map_at = 4 * FLOATS, _mmap()
@@ -67,8 +80,12 @@ class Repeated:
             assert at == place, os.strerror(ctypes.get_errno())
         self.file = mmap.mmap(file, 2 * size)
         os.close(file)
-        both = torch.frombuffer(self.file, dtype=torch.float32).view(2, SIDE, SIDE, CHANNELS)
-        self.images = both.permute(0, 3, 1, 2)
+        self.both = torch.frombuffer(self.file, dtype=torch.float32)
+        self.images = self.of(CHANNELS, SIDE)
+
+    def of(self, channels: int, side: int) -> Tensor:
+        """Both images, channels last."""
+        return self.both.view(2, side, side, channels).permute(0, 3, 1, 2)
 
     def close(self) -> None:
         unmap = ctypes.CDLL(None).munmap
@@ -87,20 +104,22 @@ def batches() -> Any:
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=list(KERNELS))
 def test_offsets_beyond_32_bits(kernel: ChainKernel, batches: tuple[Repeated, Repeated]) -> None:
     x, y = batches
-    shape = (IMAGES, CHANNELS, SIDE, SIDE)
-    chain = next(c for c in CHAINS if kernel.serves(c, shape))
-    values = whole_numbers(2, CHANNELS, SIDE, SIDE, most=4, seed=1)
-    x.images.copy_(values)
+    chain, channels, side = next(
+        case for case in CASES if kernel.serves(case[0], (IMAGES, case[1], case[2], case[2]))
+    )
+    shape = (IMAGES, channels, side, side)
+    values = whole_numbers(2, *shape[1:], most=4, seed=1)
+    x.of(channels, side).copy_(values)
     y.images.fill_(float("nan"))
     weights = weights_of(chain)
     packed = kernel.pack(chain, weights)
     addresses = [address for weight in packed for address in (weight.data_ptr(), 0)]
-    strides = (FLOATS, 1, SIDE * CHANNELS, CHANNELS)
+    strides = (FLOATS, 1, side * channels, channels)
     integers = kernel.integers(chain, shape, strides)
     native.run(kernel.function, x.address, *addresses, 0, y.address, *integers)
     wanted: Tensor = expected(chain, values, weights, [None] * len(weights), None)
     bound = 0.0 if kernel.name in EXACT else 2e-5 * float(wanted.abs().max())
-    assert float((y.images.double() - wanted).abs().max()) <= bound
+    assert float((y.of(channels, side).double() - wanted).abs().max()) <= bound
 
 
 def test_a_subsample_beyond_32_bits(batches: tuple[Repeated, Repeated]) -> None:

@@ -5,8 +5,6 @@ There they are exact on whole numbers. Here: how far from exact they are elsewhe
 on what.
 """
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -15,30 +13,16 @@ from torch.nn import functional as F
 import convsmith.convs
 from convsmith import native
 from convsmith.geometry import Geometry
-from convsmith.native import core
 from convsmith.native.chains import Chain, Stage, chain_kernels, run_chain
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
+pytestmark = [
+    pytest.mark.skipif(not native.available(), reason="the compiled core is not built"),
+    pytest.mark.usefixtures("poisoned", "threads_restored"),
+]
 
 assert convsmith.convs  # its import registers the kernels
 KERNELS = chain_kernels()
 NAMES = ("pointwise_strassen", "separable_strassen")
-
-
-@pytest.fixture(params=native.info()["targets_supported"])
-def target(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = native.info()["target"]
-    assert core._core is not None
-    core._core.use_target(request.param)
-    yield request.param
-    core._core.use_target(before)
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def chain_of(name: str, inputs: int, outputs: int) -> Chain:

@@ -232,9 +232,26 @@ def test_a_kernel_that_rounds_too_much_is_refused(
     assert plan.choices[0].kernel == TORCH
 
 
-def coarse_kernel(name: str) -> ChainKernel:
-    """The pointwise kernel, said to round more than it does."""
-    exact = chain_kernels()["pointwise"]
+def test_whole_blocks_are_judged_too(times: dict[str, float], monkeypatch: Any) -> None:
+    """The error of a chain's kernel is that of its last sums, from the first layer's input on."""
+    coarse = coarse_kernel("coarse", of="separable")
+    monkeypatch.setattr(candidates, "chain_kernels", lambda: {"coarse": coarse})
+    block = nn.Sequential(nn.Conv2d(64, 64, 3, groups=64), nn.ReLU(), nn.Conv2d(64, 8, 1))
+    times |= {"coarse": 0.1, TORCH: 0.5}
+    x = torch.randn(2, 64, 9, 9)
+    _, plan = planned(block, x)
+    (choice,) = plan.choices
+    assert (choice.kernel, choice.where) == ("coarse", ("0", "2"))
+    assert choice.error is not None
+    # 9 products and 64, each rounded at most twice.
+    assert 0 < choice.error < 73 * 2**-24
+    _, plan = planned(block, x, math="strict")
+    assert [c.kernel for c in plan.choices] == [TORCH, TORCH]
+
+
+def coarse_kernel(name: str, of: str = "pointwise") -> ChainKernel:
+    """A direct kernel, said to round more than it does."""
+    exact = chain_kernels()[of]
     return ChainKernel(
         name=name,
         function=exact.function,
@@ -249,11 +266,12 @@ def coarse_kernel(name: str) -> ChainKernel:
 def test_rounding_is_against_float64() -> None:
     stage = places(capture(nn.Conv2d(64, 8, 1), torch.ones(1, 64, 4, 4)))[0].stage
     x, weight = torch.randn(2, 64, 9, 9), torch.randn(8, 64, 1, 1)
-    found = roundings(stage, x, weight, [coarse_kernel("coarse")])
+    found = roundings([stage], x, [weight], [None], [coarse_kernel("coarse")])
     # 64 products, each rounded at most twice: far below 64 units in the last place.
     for rounding in (found.kernels["coarse"], found.torch):
         assert 0 < rounding.relative < 64 * 2**-24
-    zeros = roundings(stage, torch.zeros(1, 64, 2, 2), weight, [coarse_kernel("coarse")])
+    zero = torch.zeros(1, 64, 2, 2)
+    zeros = roundings([stage], zero, [weight], [None], [coarse_kernel("coarse")])
     assert zeros.kernels["coarse"].relative == 0
 
 

@@ -6,11 +6,12 @@ places -> rows of places -> chains of one to three -> candidates timed
 """
 
 from collections.abc import Callable, Iterator
+from math import inf
 
 from torch import Tensor, fx
 
 from convsmith.capture import Captured
-from convsmith.native.chains import Chain
+from convsmith.native.chains import Chain, ChainKernel
 from convsmith.native.layout import is_channels_last
 from convsmith.rewrite.inputs import Inputs
 from convsmith.rewrite.machine import machine
@@ -83,7 +84,7 @@ class _Planner:
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
         self.contiguous: set[fx.Node] = set()  # inputs that the caller gives so
         self.times: dict[Problem, dict[str, float]] = {}
-        self.roundings: dict[Place, Roundings] = {}
+        self.roundings: dict[Segment, Roundings] = {}
 
     def chosen(self) -> list[tuple[Segment, Chain, Choice]]:
         """The cheapest cut of every row into chains, in the order of the graph."""
@@ -126,8 +127,7 @@ class _Planner:
                 self.progress(f"timing kernels: {i} of {len(timed)}, pass {turn + 1}")
                 self.times[problem] = measured(
                     problem,
-                    [self._tensor(place.weight) for place in segment],
-                    [self._tensor(p.bias) if p.bias else None for p in segment],
+                    *self._weights_and_biases(segment),
                     math=self.math,
                     budget_s=_BUDGET_S / _PASSES,
                     network_bytes=sum(weights.values()),
@@ -136,26 +136,26 @@ class _Planner:
 
     def _judge(self, rows: list[Row]) -> None:
         """Measure the errors of kernels that would win but do not sum directly, layer by layer."""
-        judged = {}
-        for place in (place for row in rows for place in row):
-            kernels = serving(self._problem((place,)), math=self.math)
+        judged: dict[fx.Node, list[tuple[Segment, list[ChainKernel]]]] = {}
+        for segment in (segment for row in rows for segment in _segments(row)):
+            kernels = serving(self._problem(segment), math=self.math)
             indirect = {k.name for k in kernels if not k.is_direct}
-            times = self.times[self._problem((place,))]
-            best = min((ms for name, ms in times.items() if name not in indirect), default=0.0)
+            times = self.times.get(self._problem(segment), {})
+            best = min((ms for name, ms in times.items() if name not in indirect), default=inf)
             winning = [k for k in kernels if k.name in indirect and times[k.name] < best]
             if winning:
-                judged[place.nodes[0]] = (place, winning)
+                judged.setdefault(segment[0].nodes[0], []).append((segment, winning))
         if not judged:
             return
         self.progress(f"measuring the rounding of {len(judged)} layers")
 
         def look(node: fx.Node, value: Callable[[fx.Node], object]) -> None:
-            if node in judged:
-                place, kernels = judged[node]
-                x = value(place.x)
-                weight = self._tensor(place.weight)
+            for segment, kernels in judged.get(node, ()):
+                x = value(segment[0].x)
                 assert isinstance(x, Tensor)  # its shape was seen
-                self.roundings[place] = roundings(place.stage, x, weight, kernels)
+                self.roundings[segment] = roundings(
+                    _chain(segment).stages, x, *self._weights_and_biases(segment), kernels
+                )
 
         observe(self.captured, self.inputs, look)
 
@@ -196,7 +196,7 @@ class _Planner:
     def _too_coarse(self, segment: Segment) -> set[str]:
         """Kernels whose error is too large here, or was not worth measuring."""
         kernels = serving(self._problem(segment), math=self.math)
-        found = self.roundings.get(segment[0], Roundings()).kernels
+        found = self.roundings.get(segment, Roundings()).kernels
         fine = {name for name, rounding in found.items() if rounding.relative <= MOST_ERROR}
         return {k.name for k in kernels if not k.is_direct} - fine
 
@@ -204,7 +204,7 @@ class _Planner:
         problem, allowed = self._problem(segment), self._allowed(segment)
         kernel = min(allowed, key=lambda name: allowed[name])
         times = self.times.get(problem, {})
-        found = self.roundings.get(segment[0], Roundings())
+        found = self.roundings.get(segment, Roundings())
         rounding = found.kernels.get(kernel)
         return Choice(
             where=tuple(place.name for place in segment),
@@ -222,7 +222,7 @@ class _Planner:
         if not self.timing:
             return "the fixed rule"
         times = self.times[self._problem(segment)]
-        coarse = self.roundings.get(segment[0], Roundings()).kernels
+        coarse = self.roundings.get(segment, Roundings()).kernels
         notes = [
             f"{name} would take {times[name]:.3g} ms, but its error is {rounding.relative:.1e}"
             for name, rounding in coarse.items()
@@ -238,6 +238,10 @@ class _Planner:
         else:
             notes.insert(0, "nothing else computes it")
         return f"{times[kernel]:.3g} ms; " + "; ".join(notes)
+
+    def _weights_and_biases(self, segment: Segment) -> tuple[list[Tensor], list[Tensor | None]]:
+        weights = [self._tensor(place.weight) for place in segment]
+        return weights, [self._tensor(p.bias) if p.bias else None for p in segment]
 
     def _tensor(self, node: fx.Node) -> Tensor:
         tensor = stored(self.captured, node)

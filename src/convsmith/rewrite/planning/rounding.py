@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a kernel rounds, on a layer's own weights and input.
+"""How much a kernel rounds, on its layers' own weights and input.
 
-error = ||y - y64|| / ||y64||        y64 = the same convolution in float64
+error = ||y - y64|| / ||y64||        y64 = the same convolutions in float64
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,24 @@ class Roundings:
     torch: Rounding = Rounding(0.0, 0.0)
 
 
-def roundings(stage: Stage, x: Tensor, weight: Tensor, kernels: Sequence[ChainKernel]) -> Roundings:
-    """Of the sums alone, before bias and activation, for the first image."""
-    chain = Chain((replace(stage, activation="none"),))
+def roundings(
+    stages: Sequence[Stage],
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    kernels: Sequence[ChainKernel],
+) -> Roundings:
+    """Of the last sums alone, before their bias and activation, for the first image."""
+    chain = Chain((*stages[:-1], replace(stages[-1], activation="none")))
     x = x[:1].contiguous(memory_format=torch.channels_last)
-    options = options_of(chain)
-    exact = by_torch(x.double(), [weight.double()], [None], None, *options)
+    options, biases = options_of(chain), [*biases[:-1], None]
+    exact = by_torch(
+        x.double(),
+        [w.double() for w in weights],
+        [None if b is None else b.double() for b in biases],
+        None,
+        *options,
+    )
     norm = float(exact.norm()) or 1.0
 
     def rounding(y: Tensor) -> Rounding:
@@ -46,5 +58,5 @@ def roundings(stage: Stage, x: Tensor, weight: Tensor, kernels: Sequence[ChainKe
 
     found = {}
     for kernel in kernels:
-        found[kernel.name] = rounding(run_chain(kernel, chain, x, [weight], [None]))
-    return Roundings(found, rounding(by_torch(x, [weight], [None], None, *options)))
+        found[kernel.name] = rounding(run_chain(kernel, chain, x, weights, biases))
+    return Roundings(found, rounding(by_torch(x, weights, biases, None, *options)))

@@ -283,9 +283,9 @@ class StrassenProduct {
     }
   }
 
-  void multiply_tile(const float* rows, std::int64_t first, std::int64_t count,
-                     std::int64_t num_rows, const DepthBlock& block, std::int64_t pair,
-                     const Output& output, const Ahead* ahead) const {
+  void multiply_tile_by_pair(const float* rows, std::int64_t first, std::int64_t count,
+                             std::int64_t num_rows, const DepthBlock& block, std::int64_t pair,
+                             const Output& output, const Ahead* ahead) const {
     const Halves halves(block.size());
     const PanelPair panels(panel(block, 2 * pair), panel(block, 2 * pair + 1), sums(block, pair),
                            halves);
@@ -303,7 +303,7 @@ class StrassenProduct {
       plan_.for_blocks([&](const DepthBlock& block) {
         sum_tile(first, count, num_rows, row_at, block, rows_);
         for (std::int64_t pair = 0; pair < plan_.pairs; ++pair)
-          multiply_tile(rows_, first, count, num_rows, block, pair, output, none);
+          multiply_tile_by_pair(rows_, first, count, num_rows, block, pair, output, none);
       });
     });
   }
@@ -331,7 +331,7 @@ class StrassenProduct {
         for_row_tiles(num_pairs, [&](std::int64_t first, std::int64_t count) {
           Ahead ahead[kNumProducts] = {};
           if (next && num_pairs > kTileRows) fetch(next, block, first, count, num_pairs, ahead);
-          multiply_tile(rows, first, count, num_rows, block, pair, output, ahead);
+          multiply_tile_by_pair(rows, first, count, num_rows, block, pair, output, ahead);
           rows += tile_floats;
         });
       }

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from convsmith.convs.depthwise import core
 from convsmith.convs.depthwise.depthwise import recognizes
-from convsmith.geometry import Axis
 from convsmith.native.chains import Chain, ChainKernel, register_kernel
 
 
@@ -23,8 +22,8 @@ def _pack(chain: Chain, weights: Sequence[Tensor]) -> list[Tensor]:
 
 def _integers(chain: Chain, shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
     stage = chain.stages[0]
-    axes = [axis for axis in stage.geometry.axes(shape[2:]) if isinstance(axis, Axis)]
-    return core.integers(shape, strides, chain.output_shape(shape), axes, True, stage.activation)
+    outputs = chain.output_shape(shape)
+    return core.integers(shape, strides, outputs, stage.axes(shape), True, stage.activation)
 
 
 register_kernel(
@@ -47,13 +46,12 @@ def _serves_halves(chain: Chain, shape: tuple[int, ...]) -> bool:
     """Whether each output's window covers an image of an even number of rows."""
     if not _serves_pieces((1, 1), chain, shape):
         return False
-    geometry = chain.stages[0].geometry
-    axes = [axis for axis in geometry.axes(shape[2:]) if isinstance(axis, Axis)]
-    sizes = list(zip(shape[2:], chain.output_shape(shape)[2:], axes, strict=True))
+    stage = chain.stages[0]
+    sizes = zip(shape[2:], chain.output_shape(shape)[2:], stage.axes(shape), strict=True)
     return (
         shape[2] % 2 == 0
         and shape[3] <= _WIDEST_HALVES
-        and prod(geometry.kernel_size) >= _LEAST_TAPS
+        and prod(stage.geometry.kernel_size) >= _LEAST_TAPS
         and all(n == out and n <= min(a.before + 1, a.kernel - a.before) for n, out, a in sizes)
     )
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from convsmith import native
-from convsmith.geometry import Axis
 from convsmith.native.chains import Chain, ChainKernel, register_kernel
 from convsmith.native.epilogue import activation_number
 
@@ -39,12 +38,11 @@ def _integers(chain: Chain, shape: Ints, strides: Ints) -> Ints:
     """The order of GroupedConv2dArgs in grouped.kernel.h, from `n` on."""
     stage = chain.stages[0]
     g = stage.geometry
-    axes = [axis for axis in g.axes(shape[2:]) if isinstance(axis, Axis)]
     n, channels, *image = shape
     return (
         *(n, channels, g.in_channels // g.groups, *image, strides[0], *strides[2:]),
         *(*g.kernel_size, *chain.output_shape(shape)[2:], *g.stride),
-        *(*(axis.before for axis in axes), *g.dilation),
+        *(*(axis.before for axis in stage.axes(shape)), *g.dilation),
         activation_number(stage.activation),
     )
 

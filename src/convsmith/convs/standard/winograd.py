@@ -7,7 +7,6 @@ from functools import partial
 from torch import Tensor
 
 from convsmith import native
-from convsmith.geometry import Axis
 from convsmith.native.chains import Chain, ChainKernel, register_kernel
 from convsmith.native.epilogue import activation_number
 from convsmith.native.packed import pack_panels
@@ -27,18 +26,14 @@ def _serves_pairs(chain: Chain, shape: tuple[int, ...]) -> bool:
     """Whether each phase has two pixels at most, and its outputs read these alone."""
     if not _serves(chain, shape):
         return False
-    sizes = zip(shape[2:], chain.output_shape(shape)[2:], _axes(chain, shape), strict=True)
+    axes = chain.stages[0].axes(shape)
+    sizes = zip(shape[2:], chain.output_shape(shape)[2:], axes, strict=True)
     return all(
         out <= 2 * axis.dilation
         and axis.before >= axis.dilation
         and n <= 3 * axis.dilation - axis.before
         for n, out, axis in sizes
     )
-
-
-def _axes(chain: Chain, shape: tuple[int, ...]) -> list[Axis]:
-    axes = chain.stages[0].geometry.axes(shape[2:])
-    return [axis for axis in axes if isinstance(axis, Axis)]
 
 
 def pack(tile: int, weight: Tensor) -> Tensor:
@@ -73,7 +68,7 @@ def _integers(
 ) -> tuple[int, ...]:
     """The order of WinogradConv2dArgs in winograd.kernel.h, from `n` on."""
     stage = chain.stages[0]
-    axes = _axes(chain, shape)
+    axes = stage.axes(shape)
     n, outputs, *out_size = chain.output_shape(shape)
     return (
         *(n, shape[1], outputs, *shape[2:]),

@@ -9,7 +9,7 @@ y   = activation_last(convolution_last(...) + bias_last + residual)
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convsmith.geometry import Geometry
+from convsmith.geometry import Axis, Geometry
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class Stage:
 
     geometry: Geometry
     activation: str = "none"
+
+    def axes(self, input_shape: Sequence[int]) -> list[Axis]:
+        """Rows and columns, for x of shape (N, C, H, W)."""
+        axes = self.geometry.axes(input_shape[2:])
+        return [axis for axis in axes if isinstance(axis, Axis)]
 
 
 @dataclass(frozen=True)

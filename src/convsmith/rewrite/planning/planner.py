@@ -138,9 +138,9 @@ class _Planner:
         """Measure the errors of kernels that would win but do not sum directly, layer by layer."""
         judged: dict[fx.Node, list[tuple[Segment, list[ChainKernel]]]] = {}
         for segment in (segment for row in rows for segment in _segments(row)):
-            kernels = serving(self._problem(segment), math=self.math)
+            problem = self._problem(segment)
+            kernels, times = serving(problem, math=self.math), self.times.get(problem, {})
             indirect = {k.name for k in kernels if not k.is_direct}
-            times = self.times.get(self._problem(segment), {})
             best = min((ms for name, ms in times.items() if name not in indirect), default=inf)
             winning = [k for k in kernels if k.name in indirect and times[k.name] < best]
             if winning:

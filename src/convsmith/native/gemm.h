@@ -2,14 +2,17 @@
 // The product of two matrices, from the register tile up. Included inside a target's namespace and
 // region, once: no include guard.
 //
-//   y[r, c] = activation(sum_k rows[r][k] * columns[k][c] + bias + residual[r, c])
+//   y[r, c] = activation(bias + sum_k rows[r][k] * columns[k][c] + residual[r, c])
 //
 // Rows are read in place, each through its own pointer. Columns are packed in panels of kPanel:
 // [panel][k][kPanel], the last one filled up with anything finite.
 //
-// Each sum has one accumulator and takes k in ascending order (a block of depth leaves its sums in
-// y, and the next one takes them up from there), so that no tile, block, target with fused
-// multiply-add or number of threads changes a bit of it.
+// Each sum has one accumulator, begins with the bias and takes k in ascending order (a block of
+// depth leaves its sums in y, and the next one takes them up from there), so that no tile, block,
+// target with fused multiply-add or number of threads changes a bit of it.
+//
+// A tile's 28 sums take 28 stores and as many of each operation of their activation, and none of it
+// passes beside the multiply-adds of the next tile: what a tile does around its loop is kept short.
 
 // Two vectors: each value of a row, once broadcast, is used twice.
 constexpr std::int64_t kPanel = 2 * kLanes;
@@ -75,7 +78,6 @@ struct Ahead {
 // Sums of a few rows by one or two vectors of columns. Loops over it unroll: it lives in registers.
 template <int num_rows, int num_vectors>
 struct Tile {
-  static constexpr int kVectors = num_vectors;
   Vec sums[num_rows][num_vectors];
 
   // sums += rows * panel, over the stretches
@@ -120,6 +122,17 @@ struct Tile {
   }
 };
 
+// Calls body(row's first float, r) for the rows that begin at `at`. The pointer moves along, and
+// the compiler is not told where to: multiples of the pitch would not fit the registers.
+template <int num_rows, class Float, class Body>
+[[gnu::always_inline]] inline void for_rows(Float* at, std::int64_t pitch, const Body& body) {
+#pragma GCC unroll 14
+  for (int r = 0; r < num_rows; ++r, at += pitch) {
+    asm("" : "+r"(at));
+    body(at, r);
+  }
+}
+
 // Where the sums of a product go, and what becomes of them there.
 struct Output {
   float* y;
@@ -142,72 +155,89 @@ struct Output {
   }
 
   // Numbers of a tile's vector, of which the last one may not be whole.
-  template <bool is_edge, class Tile>
+  template <bool is_edge, int num_vectors>
   [[gnu::always_inline]] Vec load_vector(const float* from, int vector) const {
-    const bool is_last = is_edge && vector == Tile::kVectors - 1;
+    const bool is_last = is_edge && vector == num_vectors - 1;
     return is_last ? load_up_to(from, last_lanes) : load(from);
   }
 
   // What the tile will write, and what is added to it.
-  template <int num_vectors>
-  [[gnu::always_inline]] void fetch(int num_rows) const {
+  template <int num_rows, int num_vectors>
+  [[gnu::always_inline]] void fetch() const {
     constexpr int kStep = std::max<int>(kLine / kLanes, 1);  // vectors of a line
-    for (int r = 0; r < num_rows; ++r)
-      for (int v = 0; v < num_vectors; v += kStep)
-        __builtin_prefetch(y + r * row_pitch + v * kLanes, 1);
-    if (!residual) return;
-    for (int r = 0; r < num_rows; ++r)
-      for (int v = 0; v < num_vectors; v += kStep)
-        __builtin_prefetch(residual + r * row_pitch + v * kLanes);
+    const auto fetch_lines = [&](const float* first, auto writes) __attribute__((always_inline)) {
+      for_rows<num_rows>(first, row_pitch, [](const float* at, int) {
+        for (int v = 0; v < num_vectors; v += kStep)
+          __builtin_prefetch(at + v * kLanes, decltype(writes)::value);
+      });
+    };
+    fetch_lines(y, std::true_type{});
+    if (residual) fetch_lines(residual, std::false_type{});
   }
 
-  template <bool is_edge, class Tile>
-  [[gnu::always_inline]] void load_sums(Tile& tile) const {
-    tile.for_each([&](Vec& sum, int row, int vector) {
-      sum = load_vector<is_edge, Tile>(y + row * row_pitch + vector * kLanes, vector);
+  // Calls body(sum, its bias) for each sum, if there is a bias.
+  template <bool is_edge, int num_rows, int num_vectors, class Body>
+  [[gnu::always_inline]] void for_each_bias(Tile<num_rows, num_vectors>& tile,
+                                            const Body& body) const {
+    if (row_bias)
+      tile.for_each([&](Vec& sum, int row, int) { body(sum, broadcast(row_bias[row])); });
+    if (!column_bias) return;
+    Vec bias[num_vectors];
+    for (int v = 0; v < num_vectors; ++v)
+      bias[v] = load_vector<is_edge, num_vectors>(column_bias + v * kLanes, v);
+    tile.for_each([&](Vec& sum, int, int v) { body(sum, bias[v]); });
+  }
+
+  template <bool is_edge, int num_rows, int num_vectors>
+  [[gnu::always_inline]] void load_sums(Tile<num_rows, num_vectors>& tile) const {
+    for_rows<num_rows>(y, row_pitch, [&](const float* at, int r) {
+      for (int v = 0; v < num_vectors; ++v)
+        tile.sums[r][v] = load_vector<is_edge, num_vectors>(at + v * kLanes, v);
     });
   }
 
-  template <bool is_edge, class Tile>
-  [[gnu::always_inline]] void store_sums(Tile& tile) const {
-    tile.for_each([&](Vec& sum, int row, int vector) {
-      float* const to = y + row * row_pitch + vector * kLanes;
-      if (is_edge && vector == Tile::kVectors - 1)
-        store_up_to(to, sum, last_lanes);
-      else
-        store(to, sum);
+  template <bool is_edge, int num_rows, int num_vectors>
+  [[gnu::always_inline]] void store_sums(Tile<num_rows, num_vectors>& tile) const {
+    for_rows<num_rows>(y, row_pitch, [&](float* at, int r) {
+      for (int v = 0; v < num_vectors; ++v) {
+        if (is_edge && v == num_vectors - 1)
+          store_up_to(at + v * kLanes, tile.sums[r][v], last_lanes);
+        else
+          store(at + v * kLanes, tile.sums[r][v]);
+      }
     });
   }
 
   // The activations of most networks are applied in registers; the costlier ones take y up again
   // from the first cache, so that the tile need not lie in memory for their sake.
-  template <bool is_edge, class Tile>
-  [[gnu::always_inline]] void finish(Tile& tile) const {
-    if (row_bias) tile.for_each([&](Vec& sum, int row, int) { sum += row_bias[row]; });
-    if (column_bias)
-      tile.for_each([&](Vec& sum, int, int vector) {
-        sum += load_vector<is_edge, Tile>(column_bias + vector * kLanes, vector);
-      });
+  template <bool is_edge, int num_rows, int num_vectors>
+  [[gnu::always_inline]] void finish(Tile<num_rows, num_vectors>& tile) const {
     if (residual)
-      tile.for_each([&](Vec& sum, int row, int vector) {
-        sum += load_vector<is_edge, Tile>(residual + row * row_pitch + vector * kLanes, vector);
+      for_rows<num_rows>(residual, row_pitch, [&](const float* at, int r) {
+        for (int v = 0; v < num_vectors; ++v)
+          tile.sums[r][v] += load_vector<is_edge, num_vectors>(at + v * kLanes, v);
       });
     if (activation == Activation::relu)
       tile.for_each([](Vec& sum, int, int) { sum = activate<Activation::relu>(sum); });
     else if (activation == Activation::relu6)
       tile.for_each([](Vec& sum, int, int) { sum = activate<Activation::relu6>(sum); });
     store_sums<is_edge>(tile);
-    if (activation > Activation::relu6) activate_stored<is_edge, Tile>();
+    if (activation > Activation::relu6)
+      activate_stored<is_edge, num_rows, num_vectors>(y, row_pitch, activation, last_lanes);
   }
 
-  template <bool is_edge, class Tile>
-  [[gnu::noinline]] void activate_stored() const {
-    Tile tile;
-    load_sums<is_edge>(tile);
+ private:
+  // By values: an Output that somebody points at has to lie in memory.
+  template <bool is_edge, int num_rows, int num_vectors>
+  [[gnu::noinline]] static void activate_stored(float* y, std::int64_t row_pitch,
+                                                Activation activation, std::int64_t last_lanes) {
+    const Output stored{y, row_pitch, nullptr, nullptr, nullptr, activation, last_lanes};
+    Tile<num_rows, num_vectors> tile;
+    stored.load_sums<is_edge>(tile);
     with_activation(activation, [&](auto kind) {
       tile.for_each([&](Vec& sum, int, int) { sum = activate<kind()>(sum); });
     });
-    store_sums<is_edge>(tile);
+    stored.store_sums<is_edge>(tile);
   }
 };
 
@@ -242,26 +272,38 @@ void with_num_rows(std::int64_t num_rows, const Body& body) {
   body(std::integral_constant<int, candidate>{});
 }
 
-// Up to kTileRows rows by the first one or two vectors of a panel. A function of its own: inside a
-// larger one the rows' pointers lose their registers, and a fifth of the speed goes with them.
+// Rows by the first one or two vectors of a panel. A function of its own: inside a larger one the
+// rows' pointers lose their registers, and a fifth of the speed goes with them.
+template <int num_rows, int num_vectors, bool is_edge>
+[[gnu::noinline]] void multiply_rows(const float* const* rows, const float* panel,
+                                     const Stretches& stretches, const DepthBlock& block,
+                                     const Output& to, const Ahead& ahead) {
+  const Output output = to;  // a copy that no store can change
+  const bool is_last = block.is_last();
+  Tile<num_rows, num_vectors> tile;
+  if (block.is_first()) {
+    tile.for_each([](Vec& sum, int, int) { sum = zero(); });
+    output.for_each_bias<is_edge>(tile, [](Vec& sum, Vec bias) { sum = bias; });
+  } else {
+    output.load_sums<is_edge>(tile);
+  }
+  // Fetched while the sums are made.
+  output.fetch<num_rows, num_vectors>();
+  tile.add_products(rows, panel, stretches, ahead);
+  if (is_last)
+    output.finish<is_edge>(tile);
+  else
+    output.store_sums<is_edge>(tile);
+}
+
+// Up to kTileRows rows.
 template <int num_vectors, bool is_edge = false>
-[[gnu::noinline]] void multiply_vectors(const float* const* rows, std::int64_t num_rows,
-                                        const float* panel, const Stretches& stretches,
-                                        const DepthBlock& block, const Output& output,
-                                        const Ahead& ahead) {
+[[gnu::always_inline]] inline void multiply_vectors(const float* const* rows, std::int64_t num_rows,
+                                                    const float* panel, const Stretches& stretches,
+                                                    const DepthBlock& block, const Output& output,
+                                                    const Ahead& ahead) {
   with_num_rows(num_rows, [&](auto tile_rows) {
-    Tile<tile_rows(), num_vectors> tile;
-    if (block.is_first())
-      tile.for_each([](Vec& sum, int, int) { sum = zero(); });
-    else
-      output.load_sums<is_edge>(tile);
-    // Fetched while the sums are made.
-    output.fetch<num_vectors>(tile_rows());
-    tile.add_products(rows, panel, stretches, ahead);
-    if (block.is_last())
-      output.finish<is_edge>(tile);
-    else
-      output.store_sums<is_edge>(tile);
+    multiply_rows<tile_rows(), num_vectors, is_edge>(rows, panel, stretches, block, output, ahead);
   });
 }
 

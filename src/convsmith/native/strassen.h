@@ -106,12 +106,15 @@ struct PairOutput {
 };
 
 // What becomes of the sums of a block of depth.
-template <class Tile>
-[[gnu::always_inline]] inline void write_sums(Tile& tile, const DepthBlock& block,
+template <int num_rows>
+[[gnu::always_inline]] inline void write_sums(Tile<num_rows, 2>& tile, const DepthBlock& block,
                                               const Output& output) {
-  if (!block.is_first())
-    tile.for_each(
-        [&](Vec& sum, int r, int v) { sum += load(output.y + r * output.row_pitch + v * kLanes); });
+  if (block.is_first())
+    output.for_each_bias<false>(tile, [](Vec& sum, Vec bias) { sum += bias; });
+  else
+    for_rows<num_rows>(output.y, output.row_pitch, [&](const float* at, int r) {
+      for (int v = 0; v < 2; ++v) tile.sums[r][v] += load(at + v * kLanes);
+    });
   if (block.is_last())
     output.finish<false>(tile);
   else
@@ -145,8 +148,9 @@ constexpr std::int64_t kKeptFloats = 2 * kTileRows * kPanel;
         nullptr, &output.c11, nullptr, nullptr, &output.c12, nullptr, &output.c21, &output.c22};
     Tile<kRows, 2> tile;
     for (int p = 0; p <= kNumProducts; ++p) {
-      const Output* const c = whole[p];
-      if (c) c->template fetch<2>(kRows);  // while the sums are made
+      const bool is_result = whole[p] != nullptr;
+      const Output c = is_result ? *whole[p] : Output{};  // a copy that no store can change
+      if (is_result) c.fetch<kRows, 2>();                 // while the sums are made
       if (p == kA11B11)
         tile.for_each([](Vec& sum, int, int) { sum = zero(); });
       else if (const float* from = p == kS2T2 || p == kS3T3 ? u : p == kNumProducts ? c22 : nullptr)
@@ -154,7 +158,7 @@ constexpr std::int64_t kKeptFloats = 2 * kTileRows * kPanel;
 
       if (p < kNumProducts) {
         // Those that end in a result have the depth's second half.
-        const Stretch all{0, c ? halves.second : halves.first, 0};
+        const Stretch all{0, is_result ? halves.second : halves.first, 0};
         const float* operands[kRows];
         for (int r = 0; r < kRows; ++r)
           operands[r] = rows + p * halves.product_pitch() + r * halves.row_pitch();
@@ -162,12 +166,12 @@ constexpr std::int64_t kKeptFloats = 2 * kTileRows * kPanel;
                           {.panel = ahead[p].panel, .panel_lines = ahead[p].panel_lines});
       }
 
-      if (c) {
+      if (is_result) {
         if (p >= kA22T4 && output.lacks_last) {
           tile.for_each([&](Vec& sum, int r, int v) { store(u + r * kPanel + v * kLanes, sum); });
-          if (kRows > 1) write_kept(u, kRows - 1, block, *c);
+          if (kRows > 1) write_kept(u, kRows - 1, block, c);
         } else {
-          write_sums(tile, block, *c);
+          write_sums(tile, block, c);
         }
       } else if (p == kS3T3) {
         // c22 holds u + s1 t1 so far.

@@ -99,6 +99,15 @@ inline void interleave(Vec r, Vec g, Vec b, float* to) {
   store(to + 2 * kLanes, interleaved<2>(r, g, b, lanes));
 }
 
+// The compiler may take a value that was loaded from memory again, once for each use; not this one.
+inline void keep_in_register(Vec& v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#else
+  asm("" : "+w"(v));
+#endif
+}
+
 inline Vec broadcast(float value) { return value - Vec{}; }
 
 // The first `count` lanes, or all of them; the others read as zero and are not written. What lies

@@ -53,45 +53,58 @@ struct DepthwiseRowsTile {
 };
 
 // Two rows by a 3x3 without dilation. Each vector of the image is loaded once and multiplies all
-// weights that meet it; the sums and two rows of weights live in registers.
+// weights that meet it; the sums and the weights live in registers.
 template <int kStride>
-struct TwoRowsBy3x3 {
-  static constexpr int kRows = 3 + kStride;
+class TwoRowsBy3x3 {
+ public:
   static constexpr int kMaxColumns = kLanes == 16 ? (kStride == 1 ? 8 : 6) : (kStride == 1 ? 4 : 3);
 
-  template <int kColumns>
-  static void run(const DepthwiseRowsTile& tile) {
-    constexpr int kReach = (kColumns - 1) * kStride + 3;
-    const DepthwiseSteps rows = steps_inside(tile.first_row, 1, kRows, tile.filter.image_h);
-    const DepthwiseSteps columns = steps_inside(tile.first_column, 1, kReach, tile.ring.columns);
-    const float* from[kRows];
-    for (int r = 0; r < kRows; ++r)
-      from[r] = r < rows.begin || r >= rows.end ? nullptr
-                                                : tile.ring.row(tile.first_row + r) +
-                                                      tile.first_column * tile.ring.column_pitch;
-    if (rows.end - rows.begin == kRows && columns.end - columns.begin == kReach)
-      sum<kColumns, false>(tile, from, columns);
-    else
-      sum<kColumns, true>(tile, from, columns);
+  explicit TwoRowsBy3x3(const DepthwiseRowsTile& tile) {
+    const DepthwiseSteps inside = steps_inside(tile.first_row, 1, kRows, tile.filter.image_h);
+    for (std::int64_t r = inside.begin; r < inside.end; ++r)
+      rows_[r] = tile.ring.row(tile.first_row + r);
+    has_all_rows_ = inside.end - inside.begin == kRows;
   }
 
+  template <int kColumns>
+  void run(const DepthwiseRowsTile& tile) const {
+    constexpr int kReach = (kColumns - 1) * kStride + 3;
+    const DepthwiseSteps columns = steps_inside(tile.first_column, 1, kReach, tile.ring.columns);
+    if (has_all_rows_ && columns.end - columns.begin == kReach)
+      sum<kColumns, false>(tile, columns);
+    else
+      sum<kColumns, true>(tile, columns);
+  }
+
+ private:
+  static constexpr int kRows = 3 + kStride;
+  static constexpr bool kKeepsWeights = kLanes == 16;  // where there are registers for them
+
+  const float* rows_[kRows] = {};  // null beyond the image
+  bool has_all_rows_;
+
   template <int kColumns, bool kAtBorder>
-  static void sum(const DepthwiseRowsTile& tile, const float* const (&rows)[kRows],
-                  DepthwiseSteps columns) {
+  void sum(const DepthwiseRowsTile& tile, DepthwiseSteps columns) const {
     const std::int64_t step = tile.ring.column_pitch;
+    const std::int64_t first = tile.first_column * step;
     for (std::int64_t block = 0; block < tile.filter.blocks; ++block) {
-      const float* weights = tile.filter.weights + block * 9 * kLanes;
+      Vec weights[9];
+#pragma GCC unroll 9
+      for (int tap = 0; tap < 9; ++tap) {
+        weights[tap] = load(tile.filter.weights + (block * 9 + tap) * kLanes);
+        if (kKeepsWeights) keep_in_register(weights[tap]);
+      }
       Vec upper[kColumns] = {}, lower[kColumns] = {};
 #pragma GCC unroll 5
       for (int r = 0; r < kRows; ++r) {
-        if (kAtBorder && !rows[r]) continue;
-        const float* from = rows[r] + block * kLanes;
+        if (kAtBorder && !rows_[r]) continue;
+        const float* from = rows_[r] + first + block * kLanes;
 #pragma GCC unroll 17
         for (int u = 0; u < (kColumns - 1) * kStride + 3; ++u) {
           if (kAtBorder && (u < columns.begin || u >= columns.end)) continue;
           const Vec pixel = load(from + u * step);
-          if (r < 3) add_pixel(pixel, u, weights + r * 3 * kLanes, upper);
-          if (r >= kStride) add_pixel(pixel, u, weights + (r - kStride) * 3 * kLanes, lower);
+          if (r < 3) add_pixel(pixel, u, weights + r * 3, upper);
+          if (r >= kStride) add_pixel(pixel, u, weights + (r - kStride) * 3, lower);
         }
       }
       tile.finish(upper, block, tile.to);
@@ -100,12 +113,12 @@ struct TwoRowsBy3x3 {
   }
 
   template <int kColumns>
-  [[gnu::always_inline]] static void add_pixel(Vec pixel, int u, const float* weights,
+  [[gnu::always_inline]] static void add_pixel(Vec pixel, int u, const Vec* weights,
                                                Vec (&sums)[kColumns]) {
 #pragma GCC unroll 8
     for (int q = 0; q < kColumns; ++q) {
       const int tap = u - q * kStride;
-      if (tap >= 0 && tap < 3) sums[q] = mul_add(pixel, load(weights + tap * kLanes), sums[q]);
+      if (tap >= 0 && tap < 3) sums[q] = mul_add(pixel, weights[tap], sums[q]);
     }
   }
 };
@@ -114,8 +127,10 @@ struct TwoRowsBy3x3 {
 struct OneRowByTaps {
   static constexpr int kMaxColumns = 6;
 
+  explicit OneRowByTaps(const DepthwiseRowsTile&) {}
+
   template <int kColumns>
-  static void run(const DepthwiseRowsTile& tile) {
+  void run(const DepthwiseRowsTile& tile) const {
     const DepthwiseFilter& f = tile.filter;
     const auto rows = steps_inside(tile.first_row, f.dilation_h, f.kernel_h, f.image_h);
     const std::int64_t last = tile.first_column + (kColumns - 1) * f.stride_w;
@@ -145,10 +160,11 @@ struct OneRowByTaps {
 // Cuts `columns` outputs into tiles of nearly equal width.
 template <class Kind>
 void filter_row_tiles(DepthwiseRowsTile tile, std::int64_t columns) {
+  const Kind kind(tile);
   for (std::int64_t left = columns; left > 0;) {
     const std::int64_t width = divide_up(left, divide_up(left, Kind::kMaxColumns));
     with_num_rows<Kind::kMaxColumns>(
-        width, [&](auto tile_columns) { Kind::template run<tile_columns()>(tile); });
+        width, [&](auto tile_columns) { kind.template run<tile_columns()>(tile); });
     tile.first_column += width * tile.filter.stride_w;
     tile.to += width * tile.pitch;
     left -= width;

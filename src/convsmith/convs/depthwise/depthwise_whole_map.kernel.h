@@ -62,40 +62,105 @@ struct DepthwiseWholeRows {
   }
 };
 
-// The same with three multiplications for four (Karatsuba). The image's rows come in two halves, x
-// and below it x', as many rows apart as the upper row of outputs y and the lower one y' are; w are
-// the taps by which y reads x and y' reads x'; w' those by which y reads x'; and 'w those by which
-// y' reads x:
+// The sums of one row of outputs with three multiplications for four (Karatsuba): of a row's halves
+// x and x', w are the weights by which each half of the outputs y, y' reads the half of its own
+// columns, w' those by which y reads x', and 'w those by which y' reads x:
 //
 //   y = w x + w' x' = p + (w' - w) x'     y' = 'w x + w x' = p + ('w - w) x     p = w (x + x')
+//
+// Over all rows p is one sum, and so is what is added to it.
+template <int kColumns>
+class DepthwiseHalvedRow {
+ public:
+  template <class Pixel, class Weights>
+  [[gnu::always_inline]] void add(const Pixel& pixel, const Weights& weights) {
+    Vec pixels[kHalf];
+    for (int q = 0; q < kHalf; ++q) pixels[q] = pixel(q) + pixel(q + kHalf);
+    DepthwiseWholeRows::add_pixels<kHalf>(pixels, weights, both_);
+    for (int q = 0; q < kHalf; ++q) pixels[q] = pixel(q + kHalf);
+    DepthwiseWholeRows::add_pixels<kHalf>(pixels, Apart<Weights, kHalf>{weights}, left_);
+    for (int q = 0; q < kHalf; ++q) pixels[q] = pixel(q);
+    DepthwiseWholeRows::add_pixels<kHalf>(pixels, Apart<Weights, -kHalf>{weights}, right_);
+  }
+
+  void sums(Vec (&into)[kColumns]) const {
+    for (int q = 0; q < kHalf; ++q) {
+      into[q] = both_[q] + left_[q];
+      into[q + kHalf] = both_[q] + right_[q];
+    }
+  }
+
+ private:
+  static_assert(kColumns % 2 == 0);
+  static constexpr int kHalf = kColumns / 2;
+
+  // Of two taps, so many columns apart.
+  template <class Weights, int columns>
+  struct Apart {
+    const Weights& weights;
+    Vec at(int tap) const { return weights.at(tap + columns) - weights.at(tap); }
+  };
+
+  Vec both_[kHalf] = {}, left_[kHalf] = {}, right_[kHalf] = {};
+};
+
+// The sums of one row of outputs, directly.
+template <int kColumns>
+class DepthwiseDirectRow {
+ public:
+  template <class Pixel, class Weights>
+  [[gnu::always_inline]] void add(const Pixel& pixel, const Weights& weights) {
+    Vec pixels[kColumns];
+    for (int q = 0; q < kColumns; ++q) pixels[q] = pixel(q);
+    DepthwiseWholeRows::add_pixels<kColumns>(pixels, weights, sums_);
+  }
+
+  void sums(Vec (&into)[kColumns]) const {
+    for (int q = 0; q < kColumns; ++q) into[q] = sums_[q];
+  }
+
+ private:
+  Vec sums_[kColumns] = {};
+};
+
+// The image's rows come in halves in the same way, and an upper and a lower row of outputs are as
+// many rows apart; where the columns can be halved as well, 9 multiplications are left of 16.
 struct DepthwiseHalves {
   static constexpr int kMaxColumns = DepthwiseWholeRows::kMaxColumns;
 
   template <int kColumns>
   static void run(const DepthwiseTile& tile) {
+    using Row = std::conditional_t<kColumns % 2 == 0, DepthwiseHalvedRow<kColumns>,
+                                   DepthwiseDirectRow<kColumns>>;
     using Whole = DepthwiseWholeRows;
     const std::int64_t half = tile.image.rows / 2;
     for (std::int64_t block = 0; block < tile.blocks; ++block) {
       const Whole::Part part(tile, block);
-      Vec sums[kColumns] = {}, both[kColumns];
+      Row both;
       for (std::int64_t r = 0; r < half; ++r) {
-        Vec pixels[kColumns];
         const float *const x = part.pixels(r), *const below = part.pixels(r + half);
-        for (int q = 0; q < kColumns; ++q)
-          pixels[q] = load(x + q * kLanes) + load(below + q * kLanes);
-        Whole::add_pixels<kColumns>(pixels, Whole::Taps{part.weights(r)}, sums);
+        both.add([&](int q) { return load(x + q * kLanes) + load(below + q * kLanes); },
+                 Whole::Taps{part.weights(r)});
       }
-      for (int q = 0; q < kColumns; ++q) both[q] = sums[q];
+      Row upper = both;
       for (std::int64_t r = 0; r < half; ++r)
-        Whole::add_row<kColumns>(part.pixels(r + half),
-                                 Difference{part.weights(r + half), part.weights(r)}, sums);
+        upper.add(Pixels{part.pixels(r + half)},
+                  Difference{part.weights(r + half), part.weights(r)});
+      Vec sums[kColumns];
+      upper.sums(sums);
       tile.finish(sums, tile.upper, block);
+      Row lower = both;
       for (std::int64_t r = 0; r < half; ++r)
-        Whole::add_row<kColumns>(part.pixels(r),
-                                 Difference{part.weights(r - half), part.weights(r)}, both);
-      tile.finish(both, tile.lower, block);
+        lower.add(Pixels{part.pixels(r)}, Difference{part.weights(r - half), part.weights(r)});
+      lower.sums(sums);
+      tile.finish(sums, tile.lower, block);
     }
   }
+
+  struct Pixels {
+    const float* row;
+    Vec operator()(int q) const { return load(row + q * kLanes); }
+  };
 
   struct Difference {
     const float *first, *second;

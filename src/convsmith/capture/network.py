@@ -67,12 +67,14 @@ class Network(fx.GraphModule):
         way = _way_of(self)
         sizes = b"" if kwargs or way.short is None else layouts(args)
         leaves: Sequence[Any] = args
-        if sizes not in way.let_in:
+        if sizes in way.let_in:
+            short_way = way.short if self._is_unwatched(args) else None
+        else:
             leaves = self._leaves(args, kwargs)
             self.contract.check(leaves)
-        short_way = self._short_way(leaves)
-        if short_way is not None and leaves is not args and sizes and _are_tensors(args):
-            way.remember(sizes)
+            short_way = self._short_way(leaves)
+            if short_way is not None and sizes and _are_tensors(args):
+                way.remember(sizes)
         try:
             if short_way is not None:
                 return short_way(self, *leaves)
@@ -100,11 +102,11 @@ class Network(fx.GraphModule):
 
     def _short_way(self, leaves: Sequence[Any]) -> Callable[..., Any] | None:
         """The code without torch's dispatcher, where nothing but the network would notice."""
-        found = _way_of(self).short
-        if found is None or torch.is_grad_enabled() or _is_hooked(self):
-            return None
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        return found if is_unwatched(*tensors) else None
+        return _way_of(self).short if self._is_unwatched(tensors) else None
+
+    def _is_unwatched(self, tensors: Sequence[torch.Tensor]) -> bool:
+        return not torch.is_grad_enabled() and not _is_hooked(self) and is_unwatched(*tensors)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
         with warnings.catch_warnings():

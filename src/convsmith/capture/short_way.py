@@ -131,16 +131,20 @@ def _direct(
     alive = ref(network)  # which would otherwise be kept by its own short way
 
     def convolutions(*values: Tensor) -> Sequence[Tensor]:
-        owner = alive()
-        assert owner is not None  # it is being called
+        owner = network_called()
         sizes = layouts(values)
         if program.serves_sizes(values, sizes):
             state = states_at(owner, paths, program.headers)
-            return program.run(values, sizes, state, partial(weights_and_biases, owner))
+            return program.run(values, sizes, state, weights_and_biases)
         return by_operators(owner, values)
 
-    def weights_and_biases(owner: fx.GraphModule) -> tuple[list[Any], list[Any]]:
-        found = look_up(owner, paths)
+    def network_called() -> fx.GraphModule:
+        owner = alive()
+        assert owner is not None  # it is being called
+        return owner
+
+    def weights_and_biases() -> tuple[list[Any], list[Any]]:
+        found = look_up(network_called(), paths)
         return found[: len(pairs)], found[len(pairs) :]
 
     return convolutions

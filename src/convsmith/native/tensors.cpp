@@ -30,8 +30,11 @@ nb::object attribute(nb::handle object, const Name& name) {
 // torch counts the changes of a tensor in place, but for those made in inference mode.
 std::int64_t version_of(nb::handle tensor) {
   static const Name is_inference("is_inference"), version("_version");
-  const nb::object uncounted = attribute(tensor, is_inference)();
-  if (uncounted.is(nb::handle(Py_True))) return 0;
+  PyObject* const self = tensor.ptr();
+  // Without an object for the bound method.
+  PyObject* uncounted = PyObject_VectorcallMethod(is_inference.text, &self, 1, nullptr);
+  if (uncounted == nullptr) nb::raise_python_error();
+  if (nb::steal(uncounted).is(nb::handle(Py_True))) return 0;
   return nb::cast<std::int64_t>(attribute(tensor, version));
 }
 

@@ -86,19 +86,21 @@ struct DepthwiseTile {
     if (activation == Activation::relu) return store_all<Activation::relu>(sums, to.y);
     if (activation == Activation::relu6) return store_all<Activation::relu6>(sums, to.y);
     store_all<Activation::none>(sums, to.y);
-    if (activation != Activation::none) activate_stored(to.y, kColumns);
+    if (activation != Activation::none) activate_stored(to.y, kColumns, to_pitch, activation);
   }
 
   template <Activation kind, int kColumns>
   [[gnu::always_inline]] void store_all(const Vec (&sums)[kColumns], float* to) const {
+    const std::int64_t pitch = to_pitch;  // a copy that no store can change
 #pragma GCC unroll 28
-    for (int q = 0; q < kColumns; ++q) store(to + q * to_pitch, activate<kind>(sums[q]));
+    for (int q = 0; q < kColumns; ++q, to += pitch) store(to, activate<kind>(sums[q]));
   }
 
-  [[gnu::noinline]] void activate_stored(float* to, int columns) const {
+  // By values: a tile that somebody points at has to lie in memory.
+  [[gnu::noinline]] static void activate_stored(float* to, int columns, std::int64_t pitch,
+                                                Activation activation) {
     with_activation(activation, [&](auto kind) {
-      for (int q = 0; q < columns; ++q)
-        store(to + q * to_pitch, activate<kind()>(load(to + q * to_pitch)));
+      for (int q = 0; q < columns; ++q, to += pitch) store(to, activate<kind()>(load(to)));
     });
   }
 };

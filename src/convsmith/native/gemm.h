@@ -11,8 +11,8 @@
 // depth leaves its sums in y, and the next one takes them up from there), so that no tile, block,
 // target with fused multiply-add or number of threads changes a bit of it.
 //
-// A tile's 28 sums take 28 stores and as many of each operation of their activation, and none of it
-// passes beside the multiply-adds of the next tile: what a tile does around its loop is kept short.
+// What a tile does around its loop is kept short. Hardly any of it passes beside the multiply-adds
+// of the next tile, and on Zen 5 each store of a vector takes the place of two of them.
 
 // Two vectors: each value of a row, once broadcast, is used twice.
 constexpr std::int64_t kPanel = 2 * kLanes;

@@ -68,7 +68,7 @@ class Network(fx.GraphModule):
         sizes = b"" if kwargs or way.short is None else layouts(args)
         leaves: Sequence[Any] = args
         if sizes in way.let_in:
-            short_way = way.short if self._is_unwatched(args) else None
+            short_way = way.short if self._is_unwatched(args, True) else None
         else:
             leaves = self._leaves(args, kwargs)
             self.contract.check(leaves)
@@ -103,10 +103,12 @@ class Network(fx.GraphModule):
     def _short_way(self, leaves: Sequence[Any]) -> Callable[..., Any] | None:
         """The code without torch's dispatcher, where nothing but the network would notice."""
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        return _way_of(self).short if self._is_unwatched(tensors) else None
+        return _way_of(self).short if self._is_unwatched(tensors, False) else None
 
-    def _is_unwatched(self, tensors: Sequence[torch.Tensor]) -> bool:
-        return not torch.is_grad_enabled() and not _is_hooked(self) and is_unwatched(*tensors)
+    def _is_unwatched(self, tensors: Sequence[torch.Tensor], have_known_layouts: bool) -> bool:
+        if torch.is_grad_enabled() or _is_hooked(self):
+            return False
+        return is_unwatched(*tensors, have_known_layouts=have_known_layouts)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
         with warnings.catch_warnings():

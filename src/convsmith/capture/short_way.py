@@ -132,10 +132,14 @@ def _direct(
 
     def convolutions(*values: Tensor) -> Sequence[Tensor]:
         owner = network_called()
+        if program.direct is not None:
+            results = program.direct(owner, values)
+            if results is not None:
+                return results
         sizes = layouts(values)
         if program.serves_sizes(values, sizes):
             state = states_at(owner, paths, program.headers)
-            return program.run(values, sizes, state, weights_and_biases)
+            return program.run(values, sizes, state, weights_and_biases, paths)
         return by_operators(owner, values)
 
     def network_called() -> fx.GraphModule:

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The border to Python: integers in, a status out. Tensors never cross it to be computed with.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
 #include <omp.h>
 
-#include <algorithm>
 #include <array>
-#include <cstring>
 #include <string_view>
 #include <vector>
 
 #include "dispatch.h"
 #include "pages.h"
+#include "prepared.h"
+#include "rows.h"
 #include "tensors.h"
 
 namespace nb = nanobind;
@@ -32,69 +33,43 @@ int run(std::size_t index, nb::tuple integers) {
   return static_cast<int>(kernel.run(values.data()));
 }
 
-// Writes addresses of tensors into rows of integers: (place in the rows, number of the tensor).
-void patch(std::int64_t* rows, std::size_t count, const std::int64_t* patches,
-           std::size_t num_patches, nb::sequence tensors) {
-  const std::vector<std::int64_t> addresses = addresses_of(tensors);
-  for (std::size_t i = 0; i < num_patches; ++i, patches += 2) {
-    const auto place = static_cast<std::size_t>(patches[0]);
-    const auto which = static_cast<std::size_t>(patches[1]);
-    if (place >= count || which >= addresses.size()) throw nb::value_error("no place of a patch");
-    rows[place] = addresses[which];
-  }
-}
-
-// Kernels one behind another: the number of each, how many integers it takes, and these. Returns
-// the status of the last one that ran, and where its integers begin.
-nb::tuple run_rows(std::uintptr_t address, std::size_t count, std::uintptr_t patches,
-                   std::size_t num_patched, nb::sequence tensors) {
-  patch(reinterpret_cast<std::int64_t*>(address), count,
-        reinterpret_cast<const std::int64_t*>(patches), num_patched / 2, tensors);
-  const std::int64_t* const rows = reinterpret_cast<const std::int64_t*>(address);
-  Status status = Status::ok;
-  std::size_t at = 0, begin = 0;
+// Patches the rows with the addresses of tensors and runs them. Returns the status of the last
+// kernel that ran, and where its integers begin.
+nb::tuple patch_and_run_rows(std::uintptr_t address, std::size_t count, std::uintptr_t patches,
+                             std::size_t num_patched, nb::sequence tensors) {
+  auto* const rows = reinterpret_cast<std::int64_t*>(address);
+  std::vector<std::int64_t> addresses;
+  add_addresses(tensors, addresses);
+  patch(rows, count, reinterpret_cast<const std::int64_t*>(patches), num_patched / 2, addresses);
+  RowsEnd end;
   {
     nb::gil_scoped_release release;
-    while (at + 2 <= count && status == Status::ok) {
-      const auto index = static_cast<std::size_t>(rows[at]);
-      const auto num_integers = static_cast<std::size_t>(rows[at + 1]);
-      begin = at + 2;
-      if (index >= kernels().size() || num_integers > count - begin ||
-          rows[at + 1] != kernels()[index].num_integers)
-        break;
-      status = kernels()[index].run(rows + begin);
-      at = begin + num_integers;
-    }
+    end = run_rows(rows, count);
   }
-  if (status == Status::ok && at != count) throw nb::value_error("no row of a kernel");
-  return nb::make_tuple(static_cast<int>(status), begin);
-}
-
-// A hash of the bits of up to 16 floats of each array, spread evenly from its first to its last.
-std::uint64_t sampled_fingerprints(std::uintptr_t addresses_and_counts, std::size_t num_arrays) {
-  constexpr std::int64_t kSamples = 16;
-  const std::int64_t* array = reinterpret_cast<const std::int64_t*>(addresses_and_counts);
-  std::uint64_t all = num_arrays;
-  for (std::size_t a = 0; a < num_arrays; ++a, array += 2) {
-    const float* values = reinterpret_cast<const float*>(array[0]);
-    const std::int64_t count = array[1], samples = std::min(count, kSamples);
-    for (std::int64_t i = 0; i < samples; ++i) {
-      const std::int64_t at = samples < kSamples ? i : (count - 1) / (kSamples - 1) * i;
-      std::uint32_t bits;
-      std::memcpy(&bits, values + at, sizeof bits);
-      all = (all ^ bits) * 0x9E3779B97F4A7C15u;
-    }
-  }
-  return all;
+  if (!end.is_a_row) throw nb::value_error("no row of a kernel");
+  return nb::make_tuple(static_cast<int>(end.status), end.begin);
 }
 
 // Whether each function, called with these arguments, gives the very object beside it.
-bool answers(nb::tuple questions, nb::tuple arguments) {
+bool answer(const nb::tuple& questions, nb::handle arguments) {
   for (nb::handle question : questions) {
     const auto pair = nb::borrow<nb::tuple>(question);
     PyObject* said = PyObject_Call(nb::handle(pair[0]).ptr(), arguments.ptr(), nullptr);
     if (said == nullptr) nb::raise_python_error();
     if (!nb::steal(said).is(nb::handle(pair[1]))) return false;
+  }
+  return true;
+}
+
+// Whether that holds of the questions about nothing, and of those about each of the values, which
+// are of these types and of no subtype.
+bool all_answer(nb::tuple about_nothing, nb::tuple about_each, nb::tuple types, nb::tuple values) {
+  if (!answer(about_nothing, nb::make_tuple())) return false;
+  for (nb::handle value : values) {
+    const nb::handle type = value.type();
+    bool is_of_a_type = false;
+    for (nb::handle known : types) is_of_a_type = is_of_a_type || type.is(known);
+    if (!is_of_a_type || !answer(about_each, nb::make_tuple(value))) return false;
   }
   return true;
 }
@@ -122,9 +97,18 @@ void use_target_named(std::string_view name) {
 
 NB_MODULE(_core, m) {
   m.def("run", &run);
-  m.def("run_rows", &run_rows);
-  m.def("sampled_fingerprints", &sampled_fingerprints);
-  m.def("answers", &answers);
+  m.def("run_rows", &patch_and_run_rows);
+  m.def("sampled_fingerprints", [](std::uintptr_t addresses_and_counts, std::size_t num_arrays) {
+    return sampled_fingerprints(reinterpret_cast<const std::int64_t*>(addresses_and_counts),
+                                num_arrays);
+  });
+  nb::class_<Prepared>(m, "Prepared")
+      .def(nb::init<nb::bytes, nb::bytes, nb::tuple, Prepared::Span, Prepared::Span, std::uint64_t,
+                    nb::callable, long, Prepared::Span, Prepared::Span, nb::callable, nb::tuple,
+                    nb::object>())
+      .def("__call__", &Prepared::call)
+      .def("retire", &Prepared::retire);
+  m.def("all_answer", &all_answer);
   m.def("use_dlpack_table", &use_dlpack_table);
   m.def("layouts", &layouts);
   m.def("states", &states);

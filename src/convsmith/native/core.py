@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 # Before the core: torch brings the OpenMP runtime whose threads both are to share.
 import torch
@@ -116,18 +116,86 @@ def run_rows(rows: "array[int]", patches: "array[int]", tensors: Sequence[torch.
         raise _refusal(list(_INDEX)[index], integers, status)
 
 
-def answers(questions: tuple[tuple[Callable[..., Any], Any], ...], about: tuple[Any, ...]) -> bool:
-    """Whether each of the functions, called with `about`, gives the very object beside it.
+class Prepared(Protocol):
+    """A call that has been made before and is made again, by one call into the core."""
+
+    def __call__(
+        self, owner: torch.nn.Module, values: tuple[torch.Tensor, ...]
+    ) -> list[torch.Tensor] | None:
+        """The results; None, and nothing has been done, if anything is not as it was prepared for,
+        another thread is in here, or a kernel refuses."""
+
+    def retire(self) -> bool:
+        """Whether nobody is in here; and nobody will be from now on."""
+
+
+def prepared(
+    sizes: bytes,
+    state: bytes,
+    paths: tuple[tuple[str, ...], ...],
+    headers: "array[int]",
+    samples: "array[int]",
+    rows: "array[int]",
+    patches: "array[int]",
+    results: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+    kept: object,
+) -> Prepared:
+    """A call on inputs of these layouts, with weights in these states, on as many threads as now.
+
+    Args:
+        sizes: The `layouts` of the inputs.
+        state: `states_at` these paths.
+        headers: As for `states_at`.
+        samples: As for `sampled_fingerprints`, which are taken now.
+        rows: As for `run_rows`; nobody else may run them.
+        patches: As for `run_rows`, of the inputs and the results.
+        results: Shapes and strides of the results.
+        kept: What the addresses in rows belong to.
+    """
+    assert _core is not None  # the caller has asked `available`
+    made: Prepared = _core.Prepared(
+        sizes,
+        state,
+        paths,
+        headers.buffer_info(),
+        samples.buffer_info(),
+        sampled_fingerprints(samples),
+        torch.get_num_threads,
+        torch.get_num_threads(),
+        rows.buffer_info(),
+        patches.buffer_info(),
+        torch.empty_strided,
+        tuple(results),
+        (headers, samples, rows, patches, kept),
+    )
+    return made
+
+
+Questions = tuple[tuple[Callable[..., Any], Any], ...]  # and the answers to them
+
+
+def all_answer(
+    about_nothing: Questions,
+    about_each: Questions,
+    types: tuple[type, ...],
+    values: tuple[Any, ...],
+) -> bool:
+    """Whether each function gives the very object beside it: the first ones called without
+    arguments, the others with each of the values, which are of these types and of no subtype.
 
     Asked one after another by Python, a dozen such questions cost as much as a small layer.
 
-    >>> answers(((len, 3), (bool, True)), ("one",)), answers(((len, 4),), ("one",))
+    >>> about = ((len, 3), (bool, True))
+    >>> all_answer((), about, (str,), ("one", "two")), all_answer((), about, (str,), ("three",))
     (True, False)
     """
-    if _core is None:
-        return all(ask(*about) is answer for ask, answer in questions)
-    said: bool = _core.answers(questions, about)
-    return said
+    if _core is not None:
+        said: bool = _core.all_answer(about_nothing, about_each, types, values)
+        return said
+    return all(ask() is answer for ask, answer in about_nothing) and all(
+        type(value) in types and all(ask(value) is answer for ask, answer in about_each)
+        for value in values
+    )
 
 
 def layouts(tensors: Sequence[torch.Tensor]) -> bytes:

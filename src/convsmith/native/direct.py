@@ -16,7 +16,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
-from convsmith.native.core import answers
+from convsmith.native.core import all_answer
 
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
@@ -31,14 +31,17 @@ _OF_TORCH = (
     (partial(torch.is_autocast_enabled, "cpu"), False),
     (_profiler_enabled, False),
 )
-# The same of a tensor whose memory is what it says.
-_OF_A_TENSOR = (
+# The same of a tensor whose memory is what it says, and what its layout does not tell.
+_SAID_BY_LAYOUTS = (
     (attrgetter("is_cpu"), True),
     (attrgetter("layout"), torch.strided),
     (Tensor.is_complex, False),
+)
+_OF_ITS_MEMORY = (
     (Tensor.is_neg, False),
     (torch._is_functional_tensor, False),
 )
+_OF_A_TENSOR = _SAID_BY_LAYOUTS + _OF_ITS_MEMORY
 
 
 def call_directly(*tensors: Tensor) -> bool:
@@ -57,14 +60,13 @@ def call_directly(*tensors: Tensor) -> bool:
     return not is_compiling() and is_unwatched(*tensors)
 
 
-def is_unwatched(*tensors: Tensor) -> bool:
-    """The same, for who knows that torch.compile does not look."""
-    if not answers(_OF_TORCH, ()):
+def is_unwatched(*tensors: Tensor, have_known_layouts: bool = False) -> bool:
+    """The same, for who knows that torch.compile does not look.
+
+    Args:
+        have_known_layouts: Whether it was True before of tensors with the same `core.layouts`.
+    """
+    about_each = _OF_ITS_MEMORY if have_known_layouts else _OF_A_TENSOR
+    if not all_answer(_OF_TORCH, about_each, _PLAIN_TYPES, tensors):
         return False
-    needs_grad = torch.is_grad_enabled()
-    for tensor in tensors:
-        if type(tensor) not in _PLAIN_TYPES or not answers(_OF_A_TENSOR, (tensor,)):
-            return False
-        if needs_grad and tensor.requires_grad:
-            return False
-    return True
+    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))

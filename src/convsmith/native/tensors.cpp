@@ -11,8 +11,14 @@ namespace nb = nanobind;
 namespace convsmith {
 namespace {
 
-// What stands for a tensor that is None, and for one that DLPack cannot show (on "meta", say).
-constexpr std::int64_t kNone = -1, kUnseen = -2;
+// What stands for a tensor that is None.
+constexpr std::int64_t kNone = -1;
+
+// For one that DLPack cannot show (on "meta", say): never the same twice, for who knows it is.
+std::int64_t new_unseen() {
+  static std::int64_t last = kNone;
+  return --last;
+}
 
 int (*from_object)(void*, dlpack::Tensor*) = nullptr;
 
@@ -45,7 +51,7 @@ void describe(nb::handle tensor, Say what, std::vector<std::int64_t>& into) {
   dlpack::Tensor seen;
   if (from_object(tensor.ptr(), &seen) != 0) {
     PyErr_Clear();
-    return into.push_back(kUnseen);
+    return into.push_back(new_unseen());
   }
   into.insert(into.end(), {seen.num_axes, seen.device_type, seen.device_id, seen.code, seen.bits});
   into.insert(into.end(), seen.shape, seen.shape + seen.num_axes);
@@ -60,10 +66,14 @@ nb::bytes as_bytes(const std::vector<std::int64_t>& numbers) {
   return nb::bytes(numbers.data(), numbers.size() * sizeof(std::int64_t));
 }
 
+void add_all(nb::handle tensors, Say what, std::vector<std::int64_t>& into) {
+  for (nb::handle tensor : tensors) describe(tensor, what, into);
+}
+
 nb::bytes describe_all(nb::sequence tensors, Say what) {
   std::vector<std::int64_t> all;
   all.reserve(16 * nb::len(tensors));
-  for (nb::handle tensor : tensors) describe(tensor, what, all);
+  add_all(tensors, what, all);
   return as_bytes(all);
 }
 
@@ -130,21 +140,31 @@ nb::list look_up(nb::handle module, nb::tuple paths) {
   return found;
 }
 
-nb::bytes states_at(nb::handle module, nb::tuple paths, std::uintptr_t addresses,
-                    std::size_t count) {
+void fetch_headers(std::uintptr_t addresses, std::size_t count) {
   const auto* first = reinterpret_cast<const std::int64_t*>(addresses);
   for (std::size_t i = 0; i < count; ++i)
     __builtin_prefetch(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(first[i])));
+}
+
+void add_layouts(nb::handle tensors, std::vector<std::int64_t>& into) {
+  add_all(tensors, Say::layout, into);
+}
+
+void add_states_at(nb::handle module, const nb::tuple& paths, std::vector<std::int64_t>& into) {
+  Way way(module);
+  for (nb::handle path : paths) describe(way.follow(nb::borrow<nb::tuple>(path)), Say::state, into);
+}
+
+nb::bytes states_at(nb::handle module, nb::tuple paths, std::uintptr_t addresses,
+                    std::size_t count) {
+  fetch_headers(addresses, count);
   std::vector<std::int64_t> all;
   all.reserve(16 * paths.size());
-  Way way(module);
-  for (nb::handle path : paths) describe(way.follow(nb::borrow<nb::tuple>(path)), Say::state, all);
+  add_states_at(module, paths, all);
   return as_bytes(all);
 }
 
-std::vector<std::int64_t> addresses_of(nb::sequence tensors) {
-  std::vector<std::int64_t> addresses;
-  addresses.reserve(nb::len(tensors));
+void add_addresses(nb::handle tensors, std::vector<std::int64_t>& into) {
   for (nb::handle tensor : tensors) {
     dlpack::Tensor seen;
     if (from_object(tensor.ptr(), &seen) != 0) {
@@ -152,9 +172,18 @@ std::vector<std::int64_t> addresses_of(nb::sequence tensors) {
       throw nb::value_error("a tensor has no memory to show");
     }
     const auto begin = reinterpret_cast<std::uintptr_t>(seen.data) + seen.byte_offset;
-    addresses.push_back(static_cast<std::int64_t>(begin));
+    into.push_back(static_cast<std::int64_t>(begin));
   }
-  return addresses;
+}
+
+void patch(std::int64_t* rows, std::size_t count, const std::int64_t* patches,
+           std::size_t num_patches, const std::vector<std::int64_t>& addresses) {
+  for (std::size_t i = 0; i < num_patches; ++i, patches += 2) {
+    const auto place = static_cast<std::size_t>(patches[0]);
+    const auto which = static_cast<std::size_t>(patches[1]);
+    if (place >= count || which >= addresses.size()) throw nb::value_error("no place of a patch");
+    rows[place] = addresses[which];
+  }
 }
 
 }  // namespace convsmith

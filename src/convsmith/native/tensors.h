@@ -30,7 +30,18 @@ nanobind::list look_up(nanobind::handle module, nanobind::tuple paths);
 nanobind::bytes states_at(nanobind::handle module, nanobind::tuple paths, std::uintptr_t addresses,
                           std::size_t count);
 
+// The same, behind what is there already; and the fetching alone.
+void add_layouts(nanobind::handle tensors, std::vector<std::int64_t>& into);
+void add_states_at(nanobind::handle module, const nanobind::tuple& paths,
+                   std::vector<std::int64_t>& into);
+void fetch_headers(std::uintptr_t addresses, std::size_t count);
+
 // Where each tensor's memory begins; a ValueError where one has none.
-std::vector<std::int64_t> addresses_of(nanobind::sequence tensors);
+void add_addresses(nanobind::handle tensors, std::vector<std::int64_t>& into);
+
+// Writes addresses into rows of integers: (place in the rows, number of the address), so many
+// pairs. A ValueError where there is no such place or address.
+void patch(std::int64_t* rows, std::size_t count, const std::int64_t* patches,
+           std::size_t num_patches, const std::vector<std::int64_t>& addresses);
 
 }  // namespace convsmith

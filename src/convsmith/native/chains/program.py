@@ -14,6 +14,7 @@ is always seen, and so is a write to a whole tensor that passes its counters by
 from array import array
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -25,7 +26,15 @@ from convsmith.native.chains.kernel import Ints
 from convsmith.native.chains.memory import Lifetime, lay_out
 from convsmith.native.chains.shelf import Shelf
 from convsmith.native.chains.steps import Address, ChainStep, Step
-from convsmith.native.core import index_of, layouts, run_rows, sampled_fingerprints, states
+from convsmith.native.core import (
+    Prepared,
+    index_of,
+    layouts,
+    prepared,
+    run_rows,
+    sampled_fingerprints,
+    states,
+)
 from convsmith.native.layout import CHANNELS_LAST
 from convsmith.native.pages import new_memory, side_by_side
 
@@ -38,6 +47,8 @@ _MOST_KEPT, _MOST_BYTES = 8, 256 << 20
 
 _NO_HEADERS = array("q")
 
+_Key = tuple[int, bytes]  # the number of threads, and the layouts of the inputs
+
 
 @dataclass(frozen=True)
 class _Ready:
@@ -48,6 +59,11 @@ class _Ready:
     results: Sequence[tuple[Ints, Ints]]  # shape and strides
     memory: Tensor
     laid_anew: frozenset[int]  # inputs that a kernel reads in channels last alone
+
+    @property
+    def can_be_kept_apart(self) -> bool:
+        """Whether it may be `Program.direct`'s: of inputs as they are, and no large memory."""
+        return not self.laid_anew and self.memory.nbytes <= _MOST_BYTES // 4
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if self.laid_anew:
@@ -88,6 +104,10 @@ class Program:
 
     def __init__(self, steps: Sequence[Step], num_inputs: int, outputs: Sequence[int]) -> None:
         self.steps, self.num_inputs, self.outputs = tuple(steps), num_inputs, tuple(outputs)
+        self.direct: Prepared | None = None  # for who calls twice in a row with the same sizes
+        self._directly: tuple[_Key, _Packed, _Ready] | None = None  # what that runs
+        self._last: _Key | None = None
+        self._lock = Lock()
         self._packed: _Packed | None = None
         self._served: set[bytes] = set()
         # Inputs that have to lie in channels last, without gaps.
@@ -128,17 +148,50 @@ class Program:
         sizes: bytes,
         state: bytes,
         find: Callable[[], tuple[Sequence[Tensor], Sequence[Tensor | None]]],
+        paths: tuple[tuple[str, ...], ...] | None = None,
     ) -> list[Tensor]:
         """The same, for who knows the layouts of the inputs and the states of all weights, then of
-        all biases; these are asked for if they have changed."""
+        all biases; these are asked for if they have changed.
+
+        Args:
+            paths: Where a module has all weights, then all biases: `direct` is then made for it,
+                when the same sizes come a second time.
+        """
         packed = self._packed
         if packed is None or not packed.is_fresh(state):
             packed = self._packed = self._pack(state, *find())
         key = torch.get_num_threads(), sizes
         ready = packed.ready.take(key) or self._prepare(packed, inputs)
         results = ready.run(inputs)
-        packed.ready.put(key, ready, ready.memory.nbytes)
+        if key == self._last and paths is not None and ready.can_be_kept_apart:
+            self._go_directly(key, packed, ready, paths)
+        else:
+            packed.ready.put(key, ready, ready.memory.nbytes)
+        self._last = key
         return results
+
+    def _go_directly(
+        self, key: _Key, packed: _Packed, ready: _Ready, paths: tuple[tuple[str, ...], ...]
+    ) -> None:
+        """Give these rows to `direct`, and what it had back to the others."""
+        if packed.state is None:
+            return packed.ready.put(key, ready, ready.memory.nbytes)
+        made = prepared(
+            key[1],
+            packed.state,
+            paths,
+            packed.headers,
+            packed.samples,
+            ready.rows,
+            ready.patches,
+            ready.results,
+            (packed, ready),
+        )
+        with self._lock:
+            before, had = self.direct, self._directly
+            self.direct, self._directly = made, (key, packed, ready)
+        if before is not None and had is not None and before.retire() and had[1] is packed:
+            packed.ready.put(had[0], had[2], had[2].memory.nbytes)
 
     @property
     def headers(self) -> "array[int]":

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every test shares: a fixed seed, the shared data, and how hard hypothesis tries."""
+"""What every test shares: a fixed seed, the shared data, how hard hypothesis tries, every target in
+turn, and memory that shows what was not written.
+"""
 
 import ctypes
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 from torch import Tensor
+
+from convsmith.native import core
 
 settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=5000, deadline=None)
@@ -61,3 +65,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("cuda"):
             item.add_marker(pytest.mark.skip(reason="this machine has no CUDA device"))
+
+
+@pytest.fixture(params=core.info()["targets_supported"])
+def target(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = core.info()["target"]
+    assert core._core is not None
+    core._core.use_target(request.param)
+    yield request.param
+    core._core.use_target(before)
+
+
+@pytest.fixture
+def threads_restored() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every new tensor is full of NaN: what a kernel leaves unwritten shows."""
+    for name in ("empty", "empty_strided"):
+        monkeypatch.setattr(torch, name, _filled_with_nan(getattr(torch, name)))
+
+
+def _filled_with_nan(empty: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *a, **k: empty(*a, **k).fill_(float("nan"))

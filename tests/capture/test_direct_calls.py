@@ -46,11 +46,9 @@ def long_ways(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture(autouse=True)
-def without_gradients() -> Iterator[None]:
-    threads = torch.get_num_threads()
+def without_gradients(threads_restored: None) -> Iterator[None]:
     with torch.no_grad():
         yield
-    torch.set_num_threads(threads)
 
 
 def by_operators(network: Network, x: Tensor) -> Tensor:
@@ -140,8 +138,10 @@ def test_large_memory_is_kept_with_the_others(
 
 def prepared(rows: "array[int]", patches: "array[int]") -> core.Prepared:
     """On one tensor, without weights and results."""
+    nothing = array("q")
+    fingerprint, threads = core.sampled_fingerprints(nothing), torch.get_num_threads()
     return core.prepared(
-        core.layouts((X,)), b"", (), array("q"), array("q"), rows, patches, [], None
+        core.layouts((X,)), b"", (), nothing, nothing, fingerprint, threads, rows, patches, [], None
     )
 
 

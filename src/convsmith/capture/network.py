@@ -103,7 +103,8 @@ class Network(fx.GraphModule):
     def _short_way(self, leaves: Sequence[Any]) -> Callable[..., Any] | None:
         """The code without torch's dispatcher, where nothing but the network would notice."""
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        return _way_of(self).short if self._is_unwatched(tensors, False) else None
+        found = _way_of(self).short
+        return found if found is not None and self._is_unwatched(tensors, False) else None
 
     def _is_unwatched(self, tensors: Sequence[torch.Tensor], have_known_layouts: bool) -> bool:
         if torch.is_grad_enabled() or _is_hooked(self):

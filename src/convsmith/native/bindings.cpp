@@ -40,7 +40,7 @@ nb::tuple patch_and_run_rows(std::uintptr_t address, std::size_t count, std::uin
   auto* const rows = reinterpret_cast<std::int64_t*>(address);
   std::vector<std::int64_t> addresses;
   add_addresses(tensors, addresses);
-  patch(rows, count, reinterpret_cast<const std::int64_t*>(patches), num_patched / 2, addresses);
+  patch({rows, count}, reinterpret_cast<const std::int64_t*>(patches), num_patched / 2, addresses);
   RowsEnd end;
   {
     nb::gil_scoped_release release;

@@ -135,18 +135,21 @@ def prepared(
     paths: tuple[tuple[str, ...], ...],
     headers: "array[int]",
     samples: "array[int]",
+    fingerprint: int,
+    threads: int,
     rows: "array[int]",
     patches: "array[int]",
     results: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
     kept: object,
 ) -> Prepared:
-    """A call on inputs of these layouts, with weights in these states, on as many threads as now.
+    """A call on inputs of these layouts, with weights in these states, on so many threads.
 
     Args:
         sizes: The `layouts` of the inputs.
         state: `states_at` these paths.
         headers: As for `states_at`.
-        samples: As for `sampled_fingerprints`, which are taken now.
+        samples: As for `sampled_fingerprints`.
+        fingerprint: What that gave for the weights that rows read.
         rows: As for `run_rows`; nobody else may run them.
         patches: As for `run_rows`, of the inputs and the results.
         results: Shapes and strides of the results.
@@ -159,9 +162,9 @@ def prepared(
         paths,
         headers.buffer_info(),
         samples.buffer_info(),
-        sampled_fingerprints(samples),
+        fingerprint,
         torch.get_num_threads,
-        torch.get_num_threads(),
+        threads,
         rows.buffer_info(),
         patches.buffer_info(),
         torch.empty_strided,

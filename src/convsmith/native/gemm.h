@@ -122,13 +122,13 @@ struct Tile {
   }
 };
 
-// Calls body(row's first float, r) for the rows that begin at `at`. The pointer moves along, and
-// the compiler is not told where to: multiples of the pitch would not fit the registers.
+// Calls body(row's first float, r) for the rows that begin at `at`. The pointer moves along, since
+// multiples of the pitch would not fit the registers.
 template <int num_rows, class Float, class Body>
 [[gnu::always_inline]] inline void for_rows(Float* at, std::int64_t pitch, const Body& body) {
 #pragma GCC unroll 14
   for (int r = 0; r < num_rows; ++r, at += pitch) {
-    asm("" : "+r"(at));
+    at = unknown(at);
     body(at, r);
   }
 }

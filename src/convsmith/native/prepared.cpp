@@ -68,7 +68,7 @@ nb::object Prepared::call(nb::handle owner, nb::tuple values) {
   add_addresses(values, addresses);
   add_addresses(results, addresses);
   auto* const rows = reinterpret_cast<std::int64_t*>(rows_.first);
-  patch(rows, rows_.second, reinterpret_cast<const std::int64_t*>(patches_.first),
+  patch({rows, rows_.second}, reinterpret_cast<const std::int64_t*>(patches_.first),
         patches_.second / 2, addresses);
   RowsEnd end;
   {

@@ -3,10 +3,22 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 #include "dispatch.h"
 
 namespace convsmith {
+
+void patch(std::span<std::int64_t> rows, const std::int64_t* patches, std::size_t num_patches,
+           std::span<const std::int64_t> addresses) {
+  for (std::size_t i = 0; i < num_patches; ++i, patches += 2) {
+    const auto place = static_cast<std::size_t>(patches[0]);
+    const auto which = static_cast<std::size_t>(patches[1]);
+    if (place >= rows.size() || which >= addresses.size())
+      throw std::invalid_argument("no place of a patch");
+    rows[place] = addresses[which];
+  }
+}
 
 RowsEnd run_rows(const std::int64_t* rows, std::size_t count) {
   RowsEnd end{Status::ok, 0, true};

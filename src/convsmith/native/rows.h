@@ -4,10 +4,16 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "kernel.h"
 
 namespace convsmith {
+
+// Writes addresses into rows: (place in the rows, number of the address), so many pairs. Throws
+// std::invalid_argument where there is no such place or address.
+void patch(std::span<std::int64_t> rows, const std::int64_t* patches, std::size_t num_patches,
+           std::span<const std::int64_t> addresses);
 
 // How far the rows were run.
 struct RowsEnd {

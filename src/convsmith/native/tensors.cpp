@@ -176,14 +176,4 @@ void add_addresses(nb::handle tensors, std::vector<std::int64_t>& into) {
   }
 }
 
-void patch(std::int64_t* rows, std::size_t count, const std::int64_t* patches,
-           std::size_t num_patches, const std::vector<std::int64_t>& addresses) {
-  for (std::size_t i = 0; i < num_patches; ++i, patches += 2) {
-    const auto place = static_cast<std::size_t>(patches[0]);
-    const auto which = static_cast<std::size_t>(patches[1]);
-    if (place >= count || which >= addresses.size()) throw nb::value_error("no place of a patch");
-    rows[place] = addresses[which];
-  }
-}
-
 }  // namespace convsmith

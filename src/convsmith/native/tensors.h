@@ -39,9 +39,4 @@ void fetch_headers(std::uintptr_t addresses, std::size_t count);
 // Where each tensor's memory begins; a ValueError where one has none.
 void add_addresses(nanobind::handle tensors, std::vector<std::int64_t>& into);
 
-// Writes addresses into rows of integers: (place in the rows, number of the address), so many
-// pairs. A ValueError where there is no such place or address.
-void patch(std::int64_t* rows, std::size_t count, const std::int64_t* patches,
-           std::size_t num_patches, const std::vector<std::int64_t>& addresses);
-
 }  // namespace convsmith

@@ -99,6 +99,14 @@ inline void interleave(Vec r, Vec g, Vec b, float* to) {
   store(to + 2 * kLanes, interleaved<2>(r, g, b, lanes));
 }
 
+// The same pointer, of which the compiler knows nothing: it computes and loads what it needs when
+// it needs it, instead of keeping what it might need again in registers that the sums live in.
+template <class Float>
+inline Float* unknown(Float* pointer) {
+  asm("" : "+r"(pointer));
+  return pointer;
+}
+
 // The compiler may take a value that was loaded from memory again, once for each use; not this one.
 inline void keep_in_register(Vec& v) {
 #if defined(__x86_64__)

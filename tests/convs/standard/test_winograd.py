@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Winograd's kernels: exact where they can be, and how far from exact they are elsewhere."""
 
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,35 +14,18 @@ from convsmith import native
 from convsmith.errors import NativeError
 from convsmith.geometry import Geometry
 from convsmith.models.registry import load_weights
-from convsmith.native import core
 from convsmith.native.chains import Chain, Stage, chain_kernels, run_chain
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled core is not built")
+pytestmark = [
+    pytest.mark.skipif(not native.available(), reason="the compiled core is not built"),
+    pytest.mark.usefixtures("poisoned", "threads_restored"),
+]
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 SAME: Pads = ((1, 1), (1, 1))
 # Outputs of a tile along each side, and the relative error on normal data.
 TILES = {"winograd_2x2": 2, "winograd_3x3": 3, "winograd_4x4": 4, "winograd_4x4_few": 4}
 ERRORS = {2: 1e-6, 3: 1.5e-6, 4: 3e-6}
-TARGETS = native.info()["targets_supported"]
-
-
-@pytest.fixture(autouse=True)
-def _poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """New tensors are full of NaN, so that what a kernel leaves unwritten shows."""
-    empty, threads = torch.empty, torch.get_num_threads()
-    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **k).fill_(float("nan")))
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(params=TARGETS)
-def target(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = native.info()["target"]
-    assert core._core is not None
-    core._core.use_target(request.param)
-    yield request.param
-    core._core.use_target(before)
 
 
 def winograd(

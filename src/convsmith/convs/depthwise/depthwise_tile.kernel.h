@@ -3,13 +3,6 @@
 // read the same inputs, kLanes channels deep. Each sum has one accumulator, starts at zero and
 // takes the taps that read the image row by row.
 
-// The same pointer, of which the compiler knows nothing: it loads what it needs when it needs it,
-// instead of keeping what it might need again in registers that the sums live in.
-inline const float* unknown(const float* pointer) {
-  asm("" : "+r"(pointer));
-  return pointer;
-}
-
 // Pixels of kLanes channels each.
 struct DepthwiseImage {
   const float* pixels;

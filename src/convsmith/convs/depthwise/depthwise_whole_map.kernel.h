@@ -13,7 +13,7 @@ struct DepthwiseWholeRows {
       Vec sums[kColumns] = {};
       const Part part(tile, block);
       for (std::int64_t r = 0; r < tile.image.rows; ++r)
-        add_row<kColumns>(part.pixels(r), Taps{part.weights(r)}, sums);
+        add_row(Pixels{part.pixels(r)}, Taps{part.weights(r)}, sums);
       tile.finish(sums, tile.upper, block);
     }
   }
@@ -41,17 +41,18 @@ struct DepthwiseWholeRows {
     Vec at(int tap) const { return load(own + tap * kLanes); }
   };
 
-  template <int kColumns, class Weights>
-  [[gnu::always_inline]] static void add_row(const float* from, const Weights& weights,
+  // Pixels of a row that lie in memory.
+  struct Pixels {
+    const float* row;
+    Vec operator()(int q) const { return load(row + q * kLanes); }
+  };
+
+  // sums[q] += the pixels around q by the weights that meet them; pixel(q) is loaded once.
+  template <int kColumns, class Pixel, class Weights>
+  [[gnu::always_inline]] static void add_row(const Pixel& pixel, const Weights& weights,
                                              Vec (&sums)[kColumns]) {
     Vec pixels[kColumns];
-    for (int q = 0; q < kColumns; ++q) pixels[q] = load(from + q * kLanes);
-    add_pixels<kColumns>(pixels, weights, sums);
-  }
-
-  template <int kColumns, class Weights>
-  [[gnu::always_inline]] static void add_pixels(const Vec (&pixels)[kColumns],
-                                                const Weights& weights, Vec (&sums)[kColumns]) {
+    for (int q = 0; q < kColumns; ++q) pixels[q] = pixel(q);
 #pragma GCC unroll 27
     for (int tap = 1 - kColumns; tap < kColumns; ++tap) {
       const Vec weight = weights.at(tap);
@@ -74,13 +75,10 @@ class DepthwiseHalvedRow {
  public:
   template <class Pixel, class Weights>
   [[gnu::always_inline]] void add(const Pixel& pixel, const Weights& weights) {
-    Vec pixels[kHalf];
-    for (int q = 0; q < kHalf; ++q) pixels[q] = pixel(q) + pixel(q + kHalf);
-    DepthwiseWholeRows::add_pixels<kHalf>(pixels, weights, both_);
-    for (int q = 0; q < kHalf; ++q) pixels[q] = pixel(q + kHalf);
-    DepthwiseWholeRows::add_pixels<kHalf>(pixels, Apart<Weights, kHalf>{weights}, left_);
-    for (int q = 0; q < kHalf; ++q) pixels[q] = pixel(q);
-    DepthwiseWholeRows::add_pixels<kHalf>(pixels, Apart<Weights, -kHalf>{weights}, right_);
+    using Whole = DepthwiseWholeRows;
+    Whole::add_row([&](int q) { return pixel(q) + pixel(q + kHalf); }, weights, both_);
+    Whole::add_row([&](int q) { return pixel(q + kHalf); }, Apart<Weights, kHalf>{weights}, left_);
+    Whole::add_row(pixel, Apart<Weights, -kHalf>{weights}, right_);
   }
 
   void sums(Vec (&into)[kColumns]) const {
@@ -110,9 +108,7 @@ class DepthwiseDirectRow {
  public:
   template <class Pixel, class Weights>
   [[gnu::always_inline]] void add(const Pixel& pixel, const Weights& weights) {
-    Vec pixels[kColumns];
-    for (int q = 0; q < kColumns; ++q) pixels[q] = pixel(q);
-    DepthwiseWholeRows::add_pixels<kColumns>(pixels, weights, sums_);
+    DepthwiseWholeRows::add_row(pixel, weights, sums_);
   }
 
   void sums(Vec (&into)[kColumns]) const {
@@ -144,23 +140,19 @@ struct DepthwiseHalves {
       }
       Row upper = both;
       for (std::int64_t r = 0; r < half; ++r)
-        upper.add(Pixels{part.pixels(r + half)},
+        upper.add(Whole::Pixels{part.pixels(r + half)},
                   Difference{part.weights(r + half), part.weights(r)});
       Vec sums[kColumns];
       upper.sums(sums);
       tile.finish(sums, tile.upper, block);
       Row lower = both;
       for (std::int64_t r = 0; r < half; ++r)
-        lower.add(Pixels{part.pixels(r)}, Difference{part.weights(r - half), part.weights(r)});
+        lower.add(Whole::Pixels{part.pixels(r)},
+                  Difference{part.weights(r - half), part.weights(r)});
       lower.sums(sums);
       tile.finish(sums, tile.lower, block);
     }
   }
-
-  struct Pixels {
-    const float* row;
-    Vec operator()(int q) const { return load(row + q * kLanes); }
-  };
 
   struct Difference {
     const float *first, *second;

@@ -163,7 +163,8 @@ class Program:
         key = torch.get_num_threads(), sizes
         ready = packed.ready.take(key) or self._prepare(packed, inputs)
         results = ready.run(inputs)
-        if key == self._last and paths is not None and ready.can_be_kept_apart:
+        is_known = packed.state is not None and ready.can_be_kept_apart
+        if key == self._last and paths is not None and is_known:
             self._go_directly(key, packed, ready, paths)
         else:
             packed.ready.put(key, ready, ready.memory.nbytes)
@@ -174,14 +175,16 @@ class Program:
         self, key: _Key, packed: _Packed, ready: _Ready, paths: tuple[tuple[str, ...], ...]
     ) -> None:
         """Give these rows to `direct`, and what it had back to the others."""
-        if packed.state is None:
-            return packed.ready.put(key, ready, ready.memory.nbytes)
+        threads, sizes = key
+        assert packed.state is not None  # else nothing would tell that they fit
         made = prepared(
-            key[1],
+            sizes,
             packed.state,
             paths,
             packed.headers,
             packed.samples,
+            packed.fingerprint,
+            threads,
             ready.rows,
             ready.patches,
             ready.results,
@@ -190,8 +193,9 @@ class Program:
         with self._lock:
             before, had = self.direct, self._directly
             self.direct, self._directly = made, (key, packed, ready)
-        if before is not None and had is not None and before.retire() and had[1] is packed:
-            packed.ready.put(had[0], had[2], had[2].memory.nbytes)
+        if before is not None and had is not None and before.retire():
+            its_key, its_packed, its_ready = had
+            its_packed.ready.put(its_key, its_ready, its_ready.memory.nbytes)
 
     @property
     def headers(self) -> "array[int]":
